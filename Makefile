@@ -1,0 +1,44 @@
+# `make help` lists the targets: a target's line of help stands after its `##`.
+# Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all lint format lock clean
+MAKEFLAGS += --no-print-directory
+
+PYTHON_RUN := .venv/bin/python
+# Test processes at once, and what else to hand to pytest: make test ARGS='-k money'
+WORKERS ?= auto
+ARGS ?=
+
+help: ## List these
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start everything here: API, worker, Pix sandbox, PostgreSQL (PORT=8000 OPS_PORT=9000 SANDBOX_PORT=8001)
+	@sh scripts/venv local
+	@exec $(PYTHON_RUN) -m comanda_local
+
+test: ## The core tests: no root, no browser, no Go toolchain (ARGS='-k menu' chooses)
+	@sh scripts/venv dev
+	@exec $(PYTHON_RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+test-all: ## All tests; what this machine cannot run is named and counted
+	@sh scripts/not-run-here
+	@$(MAKE) test
+
+lint: ## Style and types: ruff, mypy
+	@sh scripts/venv dev
+	@$(PYTHON_RUN) -m ruff check .
+	@$(PYTHON_RUN) -m ruff format --check .
+	@$(PYTHON_RUN) -m mypy
+
+format: ## Put the code into its format
+	@sh scripts/venv dev
+	@$(PYTHON_RUN) -m ruff check --fix-only --quiet .
+	@$(PYTHON_RUN) -m ruff format .
+
+lock: ## Lock the packages anew after a change of pyproject.toml (UPGRADE=1 takes the newest)
+	@sh scripts/lock
+
+clean: ## Remove what was built; the data in .comanda/ stays
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

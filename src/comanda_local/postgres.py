@@ -67,7 +67,9 @@ class EmbeddedPostgres:
         self._wanted_port = port
         self._fsync = fsync
         self._settings = dict(settings or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self.name = "PostgreSQL"
+        self.process: subprocess.Popen[bytes] | None = None
+        """The postmaster, for whoever guards it; None before the first start and after `stop`."""
         self._port = 0
         self._password = ""
 
@@ -79,12 +81,7 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int | None:
         """The postmaster's process id while it runs."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
-
-    @property
-    def process(self) -> subprocess.Popen[bytes] | None:
-        """The running postmaster, for whoever supervises it."""
-        return self._process
+        return self.process.pid if self.process is not None and self.process.poll() is None else None
 
     @property
     def superuser_url(self) -> str:
@@ -116,9 +113,10 @@ class EmbeddedPostgres:
         self._prepare(account)
         _end_leftovers(self.data_dir)
         kept_port = self._load_state()
-        candidates = [self._wanted_port] if self._wanted_port else [kept_port, 0, 0]
-        for candidate in candidates:
-            if candidate is None or (candidate and not self._wanted_port and not _is_free(candidate)):
+        # Once somebody has been told a port, a restart must not move away from it.
+        fixed = self._wanted_port or self._port
+        for candidate in [fixed] if fixed else [kept_port, 0, 0]:
+            if candidate is None or (candidate and not fixed and not _is_free(candidate)):
                 continue
             self._port = candidate or _free_port()
             if self._launch(account):
@@ -132,7 +130,7 @@ class EmbeddedPostgres:
         What is still there after `timeout_seconds` is stopped the next harder way; committed data is never
         lost.
         """
-        process = self._process
+        process = self.process
         if process is None:
             return
         for step in list(_STOP_SIGNALS)[list(_STOP_SIGNALS).index(mode) :]:
@@ -144,7 +142,7 @@ class EmbeddedPostgres:
         if process.poll() is None:
             process.kill()
             process.wait()
-        self._process = None
+        self.process = None
 
     def _prepare(self, account: Account | None) -> None:
         version_file = self.data_dir / "PG_VERSION"
@@ -224,7 +222,7 @@ class EmbeddedPostgres:
             with self.log_file.open("ab") as log:
                 self.log_file.chmod(0o600)
                 seen = log.tell()
-                self._process = subprocess.Popen(  # noqa: S603
+                self.process = subprocess.Popen(  # noqa: S603
                     command,
                     cwd="/",
                     env=_clean_environment(),
@@ -237,9 +235,9 @@ class EmbeddedPostgres:
         except OSError as error:
             raise PostgresError(f"PostgreSQL cannot start: {error.strerror}: {error.filename}") from error
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not _is_ready(self.data_dir, self._process.pid):
-            if self._process.poll() is not None:
-                self._process = None
+        while not _is_ready(self.data_dir, self.process.pid):
+            if self.process.poll() is not None:
+                self.process = None
                 with self.log_file.open(encoding="utf-8", errors="replace") as log_text:
                     log_text.seek(seen)
                     said = log_text.read()

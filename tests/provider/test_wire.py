@@ -171,6 +171,10 @@ def test_empty_and_absent_is_none_where_it_may_be() -> None:
         assert payment.qr_code_png_base64 is None
 
 
+def test_an_id_may_be_told_as_text() -> None:
+    assert wire.read_payment(as_json(a_payment(id="132646402927"))) == wire.read_payment(as_json(a_payment()))
+
+
 def test_an_unknown_status_is_kept_as_it_is() -> None:
     payment = wire.read_payment(as_json(a_payment(status="Sob análise", status_detail="x y")))
     assert (payment.status, payment.status_detail) == ("Sob análise", "x y")
@@ -180,7 +184,13 @@ def test_an_unknown_status_is_kept_as_it_is() -> None:
     ("name", "value"),
     [
         ("id", None),
-        ("id", "132646402927"),
+        ("id", "12a"),
+        ("id", "012"),
+        ("id", "12\n"),
+        ("id", "٣"),
+        ("id", ""),
+        ("id", "9999999999999999999"),
+        ("id", 1.5),
         ("id", 0),
         ("id", 2**63),
         ("id", True),

@@ -7,8 +7,7 @@ allows; never a POST.) Paths, headers and codes are those of Mercado Pago's refe
 
 import asyncio
 import email.utils
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 from types import TracebackType
@@ -54,6 +53,23 @@ requests_total = Counter(
     " abandoned (we stopped waiting) or failed (a fault of ours).",
     ["operation", "outcome"],
 )
+OPERATIONS = (
+    "create_pix",
+    "get_payment",
+    "search_payments",
+    "cancel_payment",
+    "create_refund",
+    "list_refunds",
+    "get_refund",
+)
+OUTCOMES = ("ok", "missing", "refused", "denied", "unavailable", "abandoned", "failed")
+# Made now, so that every series is there from the start, at zero, and no call pays for looking them up.
+_durations = {operation: request_duration_seconds.labels(operation) for operation in OPERATIONS}
+_counters = {
+    (operation, outcome): requests_total.labels(operation, outcome)
+    for operation in OPERATIONS
+    for outcome in OUTCOMES
+}
 
 
 class MercadoPago:
@@ -294,29 +310,38 @@ class MercadoPago:
         return ProviderRefused(status, code, reason)
 
 
-@contextmanager
-def _measured(operation: str) -> Iterator[None]:
-    """Count the call's outcome and its time, whatever they are."""
-    started = perf_counter()
-    outcome = "failed"
-    try:
-        yield
-        outcome = "ok"
-    except ProviderUnavailable:
-        outcome = "unavailable"
-        raise
-    except ProviderDenied:
-        outcome = "denied"
-        raise
-    except ProviderRefused as refused:
-        outcome = "missing" if refused.status == 404 else "refused"
-        raise
-    except asyncio.CancelledError:
-        outcome = "abandoned"
-        raise
-    finally:
-        request_duration_seconds.labels(operation).observe(perf_counter() - started)
-        requests_total.labels(operation, outcome).inc()
+class _measured:  # noqa: N801 (read as `with _measured(...)`)
+    """Count a call's outcome and its time, whatever they are."""
+
+    __slots__ = ("_operation", "_started")
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+
+    def __enter__(self) -> None:
+        self._started = perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _durations[self._operation].observe(perf_counter() - self._started)
+        _counters[self._operation, _outcome(error)].inc()
+
+
+def _outcome(error: BaseException | None) -> str:
+    match error:
+        case None:
+            return "ok"
+        case ProviderUnavailable():
+            return "unavailable"
+        case ProviderDenied():
+            return "denied"
+        case ProviderRefused():
+            return "missing" if error.status == 404 else "refused"
+        case asyncio.CancelledError():
+            return "abandoned"
+        case _:
+            return "failed"
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:

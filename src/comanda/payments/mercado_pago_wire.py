@@ -19,7 +19,12 @@ from comanda.payments.provider import PixCharge, ProviderPayment, ProviderRefund
 T = TypeVar("T")
 
 Aware: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
-Id: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]  # what a bigint holds
+Id: TypeAlias = (
+    Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    | Annotated[str, msgspec.Meta(pattern=r"\A[1-9][0-9]{0,17}\Z")]
+)
+"""A number as documented, or as text, which its webhooks make of it; either way it fits a bigint."""
+
 Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 MAXIMUM_REAIS = Decimal(10**9)
@@ -214,7 +219,7 @@ def _payment(told: _Payment) -> ProviderPayment:
     refunded = told.transaction_amount_refunded
     try:
         return ProviderPayment(
-            id=told.id,
+            id=int(told.id),
             status=told.status,
             status_detail=told.status_detail,
             external_reference=told.external_reference,
@@ -235,8 +240,8 @@ def _payment(told: _Payment) -> ProviderPayment:
 
 def _refund(told: _Refund) -> ProviderRefund:
     return ProviderRefund(
-        id=told.id,
-        payment_id=told.payment_id,
+        id=int(told.id),
+        payment_id=int(told.payment_id),
         amount_cents=_centavos(told.amount, "amount"),
         status=told.status,
     )

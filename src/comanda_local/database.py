@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from comanda.database.migrate import APPLICATION_ROLE, MigrationError, migrate
+from comanda.errors import Conflict
 from comanda.menu.sample import load_menu, sample_menu
-from comanda.staff.keys import Role, ensure_key
+from comanda.staff.keys import Role, ensure_key, hash_key
 from comanda_local.errors import LocalError
 from comanda_local.folder import Secrets
 from comanda_local.postgres import MAJOR, EmbeddedPostgres

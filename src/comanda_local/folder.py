@@ -31,7 +31,7 @@ class DataFolder:
         self.path = path.absolute()
         self.postgres = self.path / "postgresql"
         self.logs = self.path / "logs"
-        self.sandbox_ledger = self.path / "sandbox.json"
+        self.sandbox_ledger = self.path / "sandbox.sqlite3"
         self._local = self.path / "local.json"
         self._lock: int | None = None
 
@@ -78,8 +78,8 @@ class DataFolder:
         made = {
             "owner_password": secrets.token_urlsafe(24),
             "api_password": secrets.token_urlsafe(24),
-            "staff_key": secrets.token_urlsafe(32),
-            "manager_key": secrets.token_urlsafe(32),
+            "staff_key": f"comanda_staff_{secrets.token_urlsafe(32)}",
+            "manager_key": f"comanda_manager_{secrets.token_urlsafe(32)}",
             "webhook_secret": secrets.token_hex(32),
             "sandbox_token": _sandbox_token(),
         }

@@ -101,7 +101,7 @@ class EmbeddedPostgres:
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
+    def start(self, *, leftover_timeout_seconds: float = 15.0) -> None:
         """Start the server and return when it takes connections.
 
         Makes the data folder at first, ends what an earlier, killed starter left running, and recovers from a
@@ -111,7 +111,7 @@ class EmbeddedPostgres:
             return
         account = database_account(self.data_dir)
         self._prepare(account)
-        _end_leftovers(self.data_dir)
+        _end_leftovers(self.data_dir, leftover_timeout_seconds)
         kept_port = self._load_state()
         # Once somebody has been told a port, a restart must not move away from it.
         fixed = self._wanted_port or self._port
@@ -298,7 +298,7 @@ def _is_ready(data_dir: Path, pid: int) -> bool:
     return len(lines) > 7 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
 
 
-def _end_leftovers(data_dir: Path, timeout_seconds: float = 15.0) -> None:
+def _end_leftovers(data_dir: Path, timeout_seconds: float) -> None:
     """End what still runs on `data_dir` from a starter that was killed, and remove the stale pid file.
 
     The pid in the file proves nothing: it may belong to another program by now. What proves it is a

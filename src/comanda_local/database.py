@@ -60,10 +60,15 @@ async def _migrate_and_load(url: str, secrets: Secrets) -> None:
     try:
         now = datetime.now(UTC)
         await load_menu(connection, sample_menu(), now)
-        await ensure_key(connection, name="local staff", role=Role.STAFF, key=secrets.staff_key, now=now)
-        await ensure_key(
-            connection, name="local manager", role=Role.MANAGER, key=secrets.manager_key, now=now
-        )
+        for role, key in ((Role.STAFF, secrets.staff_key), (Role.MANAGER, secrets.manager_key)):
+            # Named after the key: another clone that shares the database has keys of its own.
+            name = f"make run, {role}, {hash_key(key).hex()[:8]}"
+            try:
+                await ensure_key(connection, name=name, role=role, key=key, now=now)
+            except Conflict:
+                raise LocalError(
+                    f"the {role} key in .comanda/secrets.json was revoked: remove that line for a new one"
+                ) from None
     finally:
         await connection.close(timeout=5)
 

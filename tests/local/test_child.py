@@ -22,7 +22,7 @@ SERVES = (
 ANSWERS_200 = SERVES.format("SimpleHTTPRequestHandler")
 ANSWERS_501 = SERVES.format("BaseHTTPRequestHandler")
 SPEAKS_AND_WAITS = "import sys, time; print('up', flush=True); time.sleep(60)"
-IGNORES_SIGTERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SPEAKS_AND_WAITS}"
 
 Starter = Callable[..., Child]
 

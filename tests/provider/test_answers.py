@@ -32,9 +32,7 @@ CALLS: dict[str, Callable[[MercadoPago], Awaitable[Any]]] = {
     "get_payment": lambda client: client.get_payment(ID, request_id="r-1"),
     "search_payments": lambda client: client.search_payments(str(ORDER), request_id="r-1"),
     "cancel_payment": lambda client: client.cancel_payment(ID, idempotency_key=SAME, request_id="r-1"),
-    "create_refund": lambda client: client.create_refund(
-        ID, amount_cents=1050, idempotency_key=SAME, request_id="r-1"
-    ),
+    "create_refund": lambda client: client.create_refund(ID, amount_cents=1050, idempotency_key=SAME, request_id="r-1"),
     "list_refunds": lambda client: client.list_refunds(ID, request_id="r-1"),
     "get_refund": lambda client: client.get_refund(ID, 77, request_id="r-1"),
 }
@@ -113,9 +111,7 @@ async def test_a_whole_refund_has_no_body(server: ScriptedServer, client: Mercad
     assert "x-request-id" not in asked.headers
 
 
-async def test_the_same_charge_is_the_same_bytes_on_the_wire(
-    server: ScriptedServer, client: MercadoPago
-) -> None:
+async def test_the_same_charge_is_the_same_bytes_on_the_wire(server: ScriptedServer, client: MercadoPago) -> None:
     server.will_answer(500)
     server.will_answer(201, as_json(a_payment()))
     charge = a_charge()
@@ -126,9 +122,7 @@ async def test_the_same_charge_is_the_same_bytes_on_the_wire(
     assert first.headers["x-idempotency-key"] == second.headers["x-idempotency-key"]
 
 
-async def test_a_refund_that_the_provider_says_no_more_of_is_none(
-    server: ScriptedServer, client: MercadoPago
-) -> None:
+async def test_a_refund_that_the_provider_says_no_more_of_is_none(server: ScriptedServer, client: MercadoPago) -> None:
     server.will_answer(200)
     assert await client.create_refund(ID, amount_cents=None, idempotency_key=SAME) is None
     server.will_answer(201)  # a new refund, though, must be told
@@ -202,9 +196,7 @@ async def test_the_policy_agents_no_is_read(server: ScriptedServer, client: Merc
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
-async def test_a_no_without_json_is_still_a_no(
-    status: int, server: ScriptedServer, client: MercadoPago
-) -> None:
+async def test_a_no_without_json_is_still_a_no(status: int, server: ScriptedServer, client: MercadoPago) -> None:
     server.will_answer(status, f"<html>{TOKEN}</html>", {"Content-Type": "text/html"})
     error = await refusal_of(CALLS["create_pix"](client))
     assert isinstance(error, ProviderRefused)
@@ -254,9 +246,7 @@ async def test_retry_after_is_read_and_capped(
         assert least <= error.retry_after <= most
 
 
-async def test_the_same_request_a_moment_ago_is_no_refusal(
-    server: ScriptedServer, client: MercadoPago
-) -> None:
+async def test_the_same_request_a_moment_ago_is_no_refusal(server: ScriptedServer, client: MercadoPago) -> None:
     told = as_json({"message": "m", "cause": [{"code": 2001, "description": "same request"}]})
     server.will_answer(400, told)
     server.will_answer(400, told, {"Retry-After": "0"})
@@ -341,9 +331,7 @@ async def test_a_large_answer_is_read_to_the_bound_and_its_connection_dropped(
     assert server.connections == 2
 
 
-async def test_a_small_answer_does_not_unpack_into_a_large_one(
-    server: ScriptedServer, client: MercadoPago
-) -> None:
+async def test_a_small_answer_does_not_unpack_into_a_large_one(server: ScriptedServer, client: MercadoPago) -> None:
     server.will_answer(201, gzip.compress(b" " * 50 * MAXIMUM_ANSWER_BYTES), {"Content-Encoding": "gzip"})
     assert "too large" in str(await refusal_of(CALLS["create_pix"](client)))
 
@@ -400,6 +388,19 @@ async def test_nobody_there_is_unavailable(client: MercadoPago) -> None:
         url = gone.url
     async with MercadoPago(base_url=url, access_token=TOKEN) as lost:
         error = await refusal_of(CALLS["create_pix"](lost))
+    assert isinstance(error, ProviderUnavailable)
+    assert "no connection" in str(error)
+
+
+async def test_somebody_who_does_not_speak_tls_is_unavailable() -> None:
+    async def in_the_clear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(in_the_clear, "127.0.0.1", 0) as plain:
+        port = plain.sockets[0].getsockname()[1]
+        async with MercadoPago(base_url=f"https://127.0.0.1:{port}", access_token=TOKEN) as client:
+            error = await refusal_of(CALLS["create_pix"](client))
     assert isinstance(error, ProviderUnavailable)
     assert "no connection" in str(error)
 

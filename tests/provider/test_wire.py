@@ -84,9 +84,7 @@ def test_what_cannot_be_a_charge_is_an_error_of_ours() -> None:
 
 def test_a_payment_is_read_whole() -> None:
     payment = wire.read_payment(
-        as_json(
-            a_payment(date_approved="2026-11-22T13:20:00Z", status="approved", status_detail="accredited")
-        )
+        as_json(a_payment(date_approved="2026-11-22T13:20:00Z", status="approved", status_detail="accredited"))
     )
     assert payment.id == 132646402927
     assert (payment.status, payment.status_detail) == ("approved", "accredited")

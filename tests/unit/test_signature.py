@@ -37,7 +37,6 @@ def check(
     try:
         verify(secret, header=header, request_id=request_id, data_id=data_id, now=now, tolerance=tolerance)
     except SignatureRejected as rejected:
-        assert SECRET not in str(rejected)
         return rejected.reason
     return None
 

@@ -66,9 +66,7 @@ OUTCOMES = ("ok", "missing", "refused", "denied", "unavailable", "abandoned", "f
 # Made now, so that every series is there from the start, at zero, and no call pays for looking them up.
 _durations = {operation: request_duration_seconds.labels(operation) for operation in OPERATIONS}
 _counters = {
-    (operation, outcome): requests_total.labels(operation, outcome)
-    for operation in OPERATIONS
-    for outcome in OUTCOMES
+    (operation, outcome): requests_total.labels(operation, outcome) for operation in OPERATIONS for outcome in OUTCOMES
 }
 
 
@@ -148,9 +146,7 @@ class MercadoPago:
         """Ask for a Pix. The charge's own key makes a second try give the first one's payment."""
         with _measured("create_pix"):
             headers = {"X-Idempotency-Key": charge.idempotency_key}
-            _, body = await self._exchange(
-                "POST", self._payments, headers, request_id, body=wire.write_charge(charge)
-            )
+            _, body = await self._exchange("POST", self._payments, headers, request_id, body=wire.write_charge(charge))
             return wire.read_payment(body)
 
     async def get_payment(self, payment_id: int, *, request_id: str | None = None) -> ProviderPayment | None:
@@ -164,9 +160,7 @@ class MercadoPago:
                 return None
             raise
 
-    async def search_payments(
-        self, external_reference: str, *, request_id: str | None = None
-    ) -> list[ProviderPayment]:
+    async def search_payments(self, external_reference: str, *, request_id: str | None = None) -> list[ProviderPayment]:
         """Find the payments of one order, newest first. None found is no proof: the provider's index lags.
 
         Only the first page is read. What has another reference is left out, should the filter be ignored.
@@ -302,9 +296,7 @@ class MercadoPago:
         code, reason = wire.read_refusal(content)
         if code == "2001":
             pause = _retry_after(headers)
-            return ProviderUnavailable(
-                f"{status} 2001: {reason}", SAME_REQUEST_PAUSE if pause is None else pause
-            )
+            return ProviderUnavailable(f"{status} 2001: {reason}", SAME_REQUEST_PAUSE if pause is None else pause)
         if status in {401, 403}:
             return ProviderDenied(status, code, reason)
         return ProviderRefused(status, code, reason)

@@ -20,8 +20,7 @@ T = TypeVar("T")
 
 Aware: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 Id: TypeAlias = (
-    Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-    | Annotated[str, msgspec.Meta(pattern=r"\A[1-9][0-9]{0,17}\Z")]
+    Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | Annotated[str, msgspec.Meta(pattern=r"\A[1-9][0-9]{0,17}\Z")]
 )
 """A number as documented, or as text, which its webhooks make of it; either way it fits a bigint."""
 

@@ -1,0 +1,194 @@
+"""`python -m comanda`: one image, several commands."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from comanda.clock import utc_now
+from comanda.errors import ComandaError
+from comanda.settings import Settings, SettingsError, read_settings
+
+
+class CommandError(Exception):
+    """What a command says when it cannot go on: one line, with the mend."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; answer its exit status: 0 done, 1 failed, 2 wrongly called or set up."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except SettingsError as error:
+        print(f"comanda: {error}", file=sys.stderr)
+        return 2
+    except (CommandError, ComandaError) as error:
+        print(f"comanda: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="comanda", description="Self-service ordering for a diner, paid by Pix.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], object], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("serve", _serve, "Run the API.")
+    add("worker", _worker, "Run the worker: webhooks, payments, refunds.")
+    add("migrate", _migrate, "Bring the database to this version (MIGRATION_DATABASE_URL, else DATABASE_URL).")
+    add("openapi", _openapi, "Print the OpenAPI document.")
+
+    keys = add("keys", _list_keys, "Make, list and revoke keys of staff and managers.")
+    actions = keys.add_subparsers(metavar="ACTION")
+    create = actions.add_parser("create", help="Make a key and print it, for the only time.")
+    create.add_argument("name", help="Whose or what it is for, e.g. kitchen-tablet-1.")
+    create.add_argument("--role", choices=["staff", "manager"], default="staff")
+    create.set_defaults(run=_create_key)
+    revoke = actions.add_parser("revoke", help="Revoke a key, at once.")
+    revoke.add_argument("name")
+    revoke.set_defaults(run=_revoke_key)
+    actions.add_parser("list", help="List keys as JSON lines; never the keys themselves.").set_defaults(run=_list_keys)
+
+    menu = add("load-menu", _load_menu, "Fill an empty menu from a JSON document.")
+    menu.add_argument("file", nargs="?", type=Path, help="Without one: the sample menu.")
+    return parser
+
+
+def _serve(_options: argparse.Namespace) -> None:
+    from comanda.app import serve
+
+    _run(serve)
+
+
+def _worker(_options: argparse.Namespace) -> None:
+    from comanda.worker import work
+
+    _run(work)
+
+
+def _run(process: Callable[[Settings], Awaitable[None]]) -> None:
+    import uvloop
+
+    from comanda.http.logs import set_up_logs
+
+    settings = read_settings(os.environ)
+    set_up_logs(settings.log_level)
+
+    async def run() -> None:
+        await process(settings)
+
+    try:
+        uvloop.run(run())
+    except OSError as error:
+        raise CommandError(f"cannot listen: {error.strerror or error}; set PORT or OPS_PORT to a free one") from None
+
+
+def _migrate(_options: argparse.Namespace) -> None:
+    from comanda.database.migrate import MigrationError, migrate
+
+    url = os.environ.get("MIGRATION_DATABASE_URL") or _database_url()
+    try:
+        count = asyncio.run(migrate(url))
+    except MigrationError as error:
+        raise CommandError(str(error)) from None
+    except (OSError, asyncpg.PostgresError) as error:
+        raise _unreachable(error) from None
+    print(f"{count} migrations applied" if count else "nothing to migrate")
+
+
+def _openapi(_options: argparse.Namespace) -> None:
+    from comanda.app import describe
+
+    print(json.dumps(describe(), indent=1, ensure_ascii=False))
+
+
+def _create_key(options: argparse.Namespace) -> None:
+    from comanda.staff.keys import Role, create_key
+
+    async def create(connection: Any) -> str:
+        return await create_key(connection, name=options.name, role=Role(options.role), now=utc_now())
+
+    print(_with_database(create))
+
+
+def _revoke_key(options: argparse.Namespace) -> None:
+    from comanda.staff.keys import revoke_key
+
+    async def revoke(connection: Any) -> None:
+        await revoke_key(connection, options.name, utc_now())
+
+    _with_database(revoke)
+    print(f"revoked {options.name}")
+
+
+def _list_keys(_options: argparse.Namespace) -> None:
+    import msgspec
+
+    from comanda.staff.keys import list_keys
+
+    for record in _with_database(list_keys):
+        print(msgspec.json.encode(record).decode())
+
+
+def _load_menu(options: argparse.Namespace) -> None:
+    import msgspec
+
+    from comanda.menu.sample import load_menu, sample_menu
+
+    try:
+        document = options.file.read_bytes() if options.file else sample_menu()
+    except OSError as error:
+        raise CommandError(f"cannot read {options.file}: {error.strerror}") from None
+
+    async def load(connection: Any) -> int:
+        return await load_menu(connection, document, utc_now())
+
+    try:
+        count = _with_database(load)
+    except msgspec.DecodeError as error:
+        raise CommandError(f"not a menu: {error}") from None
+    print(f"{count} products added" if count else "the menu is not empty; nothing was changed")
+
+
+def _database_url() -> str:
+    url = os.environ.get("DATABASE_URL", "")
+    if not url:
+        raise SettingsError("DATABASE_URL is not set: give it in the environment (docs/settings.md)")
+    return url
+
+
+def _with_database(work: Callable[[Any], Awaitable[Any]]) -> Any:
+    url = _database_url()
+
+    async def run() -> Any:
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            return await work(connection)
+        finally:
+            await connection.close(timeout=5)
+
+    try:
+        return asyncio.run(run())
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise _unreachable(error) from None
+
+
+def _unreachable(error: Exception) -> CommandError:
+    return CommandError(
+        f"the database refused ({type(error).__name__}): check its URL, and that it runs and is migrated"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""How the API answers: JSON that is bytes already, and event streams."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from litestar import MediaType, Response
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.response import Stream
+
+NO_STORE = {"cache-control": "no-store"}
+
+
+def json_reply(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """Answer with JSON that is built already. An order is for nobody's cache."""
+    return Response(body, status_code=status, media_type=MediaType.JSON, headers=headers or NO_STORE)
+
+
+def event_stream(events: AsyncGenerator[bytes, None]) -> Stream:
+    """Answer with server-sent events, past every buffer on the way."""
+    return Stream(
+        events,
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+def documented(status: int, data: Any, description: str) -> dict[int, ResponseSpec]:
+    """Document the successful answer of a route whose bytes are built elsewhere, for OpenAPI."""
+    return {status: ResponseSpec(data_container=data, description=description, generate_examples=False)}
+
+
+def documented_stream(description: str) -> dict[int, ResponseSpec]:
+    """Document an event stream."""
+    return {
+        200: ResponseSpec(
+            data_container=str,
+            description=description,
+            media_type="text/event-stream",
+            generate_examples=False,
+        )
+    }

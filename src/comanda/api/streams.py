@@ -1,0 +1,315 @@
+"""Server-sent events: one hub a process, told by LISTEN/NOTIFY, however many listeners it has.
+
+A connection begins with the state as it now is, and each event carries whole documents, so nothing is lost between
+two connections. A change is read from the database once, not once a listener, and a listener that is slow gets the
+newest state rather than a queue of old ones.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+from prometheus_client import Gauge
+
+import comanda.payments.store
+from comanda.checkout.order_document import Rendered, read_kitchen, read_order, read_orders
+from comanda.clock import Clock
+from comanda.database.pool import OUTAGES, Pool
+from comanda.errors import Unavailable
+from comanda.kitchen.board import read_board
+from comanda.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LISTENERS = Gauge("comanda_stream_listeners", "Open server-sent event streams.", ["stream"])
+
+COALESCE_SECONDS = 0.02
+RETRY_SECONDS = 0.5
+WATCH_FLUSH_SECONDS = 3
+KITCHEN_QUEUE = 200
+MOST_WATCHED = 5_000
+
+
+class _Listener:
+    """One open stream: what to send next, and a bell. None is the end."""
+
+    def __init__(self) -> None:
+        self.bell = asyncio.Event()
+        self.events: dict[str, bytes] = {}
+        self.resync = False
+        self.version = 0
+
+
+def _event(name: str, data: bytes, event_id: str) -> bytes:
+    # The documents are JSON on one line, so one data field holds each.
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (event_id.encode(), name.encode(), data)
+
+
+class Streams:
+    """The hub of one process.
+
+    Args:
+        pool: where changes are read.
+        settings: how many listeners, how often a heartbeat, how soon a watched payment is asked about.
+        clock: for noting until when an order is watched.
+    """
+
+    def __init__(self, pool: Pool, settings: Settings, clock: Clock) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._clock = clock
+        self._orders: dict[UUID, set[_Listener]] = {}
+        self._kitchen: set[_Listener] = set()
+        self._board: set[_Listener] = set()
+        self._changed: set[UUID] = set()
+        self._board_changed = False
+        self._looked_at: set[UUID] = set()
+        self._bell = asyncio.Event()
+        self._closed = False
+        self._count = 0
+        self._sequence = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to tell listeners of changes."""
+        self._tasks = [
+            asyncio.create_task(self._pump(), name="streams"),
+            asyncio.create_task(self._note_watched(), name="watched"),
+            asyncio.create_task(self._heartbeat(), name="heartbeat"),
+        ]
+
+    async def stop(self) -> None:
+        """End every stream cleanly: its client connects again, to another pod."""
+        self._closed = True
+        for listener in self._all():
+            listener.bell.set()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def order_changed(self, payload: str) -> None:
+        """Hear of a change to an order's own row: kitchen and board may show it."""
+        self._changed.add(UUID(payload))
+        self._board_changed = True
+        self._bell.set()
+
+    def payment_changed(self, payload: str) -> None:
+        """Hear of a change to an order's payment."""
+        self._changed.add(UUID(payload))
+        self._bell.set()
+
+    def resync(self) -> None:
+        """Hear that changes may have been missed: everybody gets the state as it now is."""
+        self._changed.update(self._orders)
+        for listener in self._kitchen:
+            listener.resync = True
+            listener.bell.set()
+        self._board_changed = True
+        self._bell.set()
+
+    def looked_at(self, order_id: UUID) -> None:
+        """Note that a guest has just looked at an order that awaits its payment."""
+        if len(self._looked_at) < MOST_WATCHED:
+            self._looked_at.add(order_id)
+
+    async def order(self, order_id: UUID, last_event_id: str | None) -> AsyncGenerator[bytes, None]:
+        """Open the stream of one order.
+
+        Args:
+            last_event_id: the version that the client has seen; it gets that version again only if it changed.
+
+        Raises:
+            NotFound: there is no such order.
+            Unavailable: too many streams, or this process is stopping.
+        """
+        self._admit()
+        async with self._pool.acquire(timeout=5) as connection:
+            now = await read_order(connection, order_id)
+        listener = _Listener()
+        seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+        listener.version = min(seen, now.version)
+        if now.version > listener.version:
+            listener.version = now.version
+            listener.events["order"] = _event("order", now.body, str(now.version))
+        return self._order_events(order_id, listener)
+
+    async def kitchen(self) -> AsyncGenerator[bytes, None]:
+        """Open the kitchen's stream: `snapshot` events hold the whole list, `order` events one changed order.
+
+        Raises Unavailable as `order` does.
+        """
+        self._admit()
+        listener = _Listener()
+        listener.resync = True
+        listener.bell.set()
+        return self._kitchen_events(listener)
+
+    async def board(self) -> AsyncGenerator[bytes, None]:
+        """Open the board's stream: every event holds the whole board. Raises Unavailable as `order` does."""
+        self._admit()
+        listener = _Listener()
+        listener.events["board"] = await self._board_event()
+        return self._board_events(listener)
+
+    def _admit(self) -> None:
+        if self._closed:
+            raise Unavailable("this pod is stopping; connect again", code="stopping", retry_after=1)
+        if self._count >= self._settings.max_streams:
+            raise Unavailable("too many open streams; try again in a moment", code="too_many_streams", retry_after=5)
+
+    def _all(self) -> list[_Listener]:
+        watchers = [listener for group in self._orders.values() for listener in group]
+        return [*watchers, *self._kitchen, *self._board]
+
+    async def _order_events(self, order_id: UUID, listener: _Listener) -> AsyncGenerator[bytes, None]:
+        self._orders.setdefault(order_id, set()).add(listener)
+        # Read again now that it is registered: a change in between told nobody.
+        self._changed.add(order_id)
+        self._bell.set()
+        try:
+            async for chunk in self._events("order", listener):
+                yield chunk
+        finally:
+            group = self._orders.get(order_id)
+            if group is not None:
+                group.discard(listener)
+                if not group:
+                    del self._orders[order_id]
+
+    async def _kitchen_events(self, listener: _Listener) -> AsyncGenerator[bytes, None]:
+        self._kitchen.add(listener)
+        try:
+            async for chunk in self._events("kitchen", listener):
+                yield chunk
+        finally:
+            self._kitchen.discard(listener)
+
+    async def _board_events(self, listener: _Listener) -> AsyncGenerator[bytes, None]:
+        self._board.add(listener)
+        # What changed since it was read, before anybody knew of this listener.
+        self._board_changed = True
+        self._bell.set()
+        try:
+            async for chunk in self._events("board", listener):
+                yield chunk
+        finally:
+            self._board.discard(listener)
+
+    async def _events(self, name: str, listener: _Listener) -> AsyncGenerator[bytes, None]:
+        self._count += 1
+        LISTENERS.labels(name).inc()
+        try:
+            yield b"retry: 2000\n\n"
+            while not self._closed:
+                if listener.resync:
+                    snapshot = await self._kitchen_snapshot(listener)
+                    if snapshot is not None:
+                        yield snapshot
+                elif listener.events:
+                    events, listener.events = listener.events, {}
+                    yield b"".join(events.values())
+                else:
+                    listener.bell.clear()
+                    await listener.bell.wait()
+        finally:
+            self._count -= 1
+            LISTENERS.labels(name).dec()
+
+    async def _kitchen_snapshot(self, listener: _Listener) -> bytes | None:
+        listener.resync = False
+        listener.events.clear()
+        try:
+            async with self._pool.acquire(timeout=5) as connection:
+                body = await read_kitchen(connection)
+        except OUTAGES:
+            listener.resync = True
+            await asyncio.sleep(RETRY_SECONDS)
+            return None
+        return _event("snapshot", body, self._next_id())
+
+    def _next_id(self) -> str:
+        self._sequence += 1
+        return str(self._sequence)
+
+    async def _board_event(self) -> bytes:
+        async with self._pool.acquire(timeout=5) as connection:
+            board = await read_board(connection)
+        return _event("board", msgspec.json.encode(board), self._next_id())
+
+    async def _pump(self) -> None:
+        """Read what changed, once for all listeners, and hand it to those whom it concerns."""
+        while True:
+            await self._bell.wait()
+            await asyncio.sleep(COALESCE_SECONDS)
+            self._bell.clear()
+            changed, self._changed = self._changed, set()
+            board_changed, self._board_changed = self._board_changed, False
+            try:
+                await self._tell(changed, board_changed)
+            except OUTAGES as error:
+                logger.warning("streams wait for the database", extra={"error": type(error).__name__})
+                self._changed |= changed
+                self._board_changed |= board_changed
+                self._bell.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _tell(self, changed: set[UUID], board_changed: bool) -> None:
+        wanted = list(changed) if self._kitchen else [order_id for order_id in changed if order_id in self._orders]
+        if wanted:
+            async with self._pool.acquire(timeout=5) as connection:
+                documents = await read_orders(connection, wanted)
+            for order_id, document in documents.items():
+                self._tell_of_order(order_id, document)
+        if board_changed and self._board:
+            event = await self._board_event()
+            for listener in self._board:
+                listener.events["board"] = event
+                listener.bell.set()
+
+    def _tell_of_order(self, order_id: UUID, document: Rendered) -> None:
+        event = _event("order", document.body, str(document.version))
+        for listener in self._orders.get(order_id, ()):
+            if document.version > listener.version:
+                listener.version = document.version
+                listener.events["order"] = event
+                listener.bell.set()
+        if not document.was_paid:
+            return
+        for listener in self._kitchen:
+            listener.events[str(order_id)] = event
+            if len(listener.events) > KITCHEN_QUEUE:
+                listener.resync = True
+            listener.bell.set()
+
+    async def _heartbeat(self) -> None:
+        """A comment now and then, so that proxies keep the connection and dead clients are noticed."""
+        while True:
+            await asyncio.sleep(self._settings.stream_heartbeat_ms / 1000)
+            for listener in self._all():
+                listener.events.setdefault("", b": still here\n\n")
+                listener.bell.set()
+
+    async def _note_watched(self) -> None:
+        """Tell the worker which orders guests look at, so that it asks the provider soon."""
+        while True:
+            await asyncio.sleep(WATCH_FLUSH_SECONDS)
+            watched, self._looked_at = self._looked_at | set(self._orders), set()
+            if not watched:
+                continue
+            now = self._clock()
+            try:
+                async with self._pool.acquire(timeout=5) as connection:
+                    await comanda.payments.store.note_watched(
+                        connection,
+                        watched,
+                        watched_until=now + timedelta(seconds=self._settings.watch_window),
+                        check_by=now + timedelta(seconds=self._settings.check_watched),
+                    )
+            except OUTAGES as error:
+                logger.warning("could not note who is watching", extra={"error": type(error).__name__})

@@ -1,0 +1,217 @@
+"""The API process: what it is made of, how it starts, and how it stops without losing a request."""
+
+import asyncio
+import logging
+import random
+import signal
+from typing import Any
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from litestar import Litestar, Response, get
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.enums import MediaType
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from comanda import __version__
+from comanda.api import kitchen, menu, orders, webhooks
+from comanda.api.docs_page import DocsPage
+from comanda.api.services import Readiness, Services
+from comanda.api.streams import Streams
+from comanda.checkout.context import Checkout
+from comanda.clock import utc_now
+from comanda.database.listener import Listener
+from comanda.database.migrate import current
+from comanda.database.pool import OUTAGES, Pool, open_pool
+from comanda.http.gate import Gate
+from comanda.http.limits import Limits
+from comanda.http.ops import serve_ops
+from comanda.http.problems import EXCEPTION_HANDLERS, problems
+from comanda.menu.cache import MenuCache
+from comanda.payments.mercado_pago import MercadoPago
+from comanda.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@get(
+    "/readyz",
+    tags=["operations"],
+    summary="Whether requests are wanted",
+    media_type=MediaType.TEXT,
+    responses=problems(),
+)
+async def readyz(services: Services) -> Response[str]:
+    """Answer 200 once started and while not draining, else 503."""
+    ready = services.ready()
+    return Response("ready\n" if ready else "not ready\n", status_code=200 if ready else 503)
+
+
+HANDLERS = [*menu.HANDLERS, *orders.HANDLERS, *kitchen.HANDLERS, *webhooks.HANDLERS, readyz]
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Build what the OpenAPI document says beside the routes, and where it is served."""
+    return OpenAPIConfig(
+        title="Comanda",
+        version=__version__,
+        description="Self-service ordering for a diner, paid by Pix. Money is in centavos, times are UTC (RFC 3339), "
+        "errors are problem documents (RFC 9457) with a stable code.",
+        path="/",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json"), DocsPage(path="/docs")],
+        components=Components(
+            security_schemes={
+                "key": SecurityScheme(type="http", scheme="bearer", description="A staff or manager key.")
+            }
+        ),
+    )
+
+
+def describe() -> dict[str, Any]:
+    """Answer the OpenAPI document, without a database."""
+    app = Litestar(
+        HANDLERS,
+        openapi_config=openapi_config(),
+        dependencies={"services": Provide(lambda: None, sync_to_thread=False)},
+    )
+    return app.openapi_schema.to_schema()
+
+
+def build_litestar(services: Services) -> Litestar:
+    """Build the framework's application around the services of one process."""
+    return Litestar(
+        HANDLERS,
+        dependencies={"services": Provide(lambda: services, sync_to_thread=False, use_cache=True)},
+        state=State({"services": services}),
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=openapi_config(),
+        request_max_body_size=services.checkout.settings.max_body_bytes,
+        logging_config=None,
+    )
+
+
+def make_provider(settings: Settings) -> MercadoPago:
+    """Build the provider's client from the settings; not opened yet."""
+    return MercadoPago(
+        base_url=settings.mercado_pago_base_url,
+        access_token=settings.mercado_pago_access_token,
+        timeout=settings.provider_timeout_ms / 1000,
+        connect_timeout=settings.provider_connect_timeout_ms / 1000,
+        connections=settings.provider_connections,
+        user_agent=f"comanda/{__version__}",
+    )
+
+
+async def wait_for_database(settings: Settings, application: str, stop: asyncio.Event) -> Pool | None:
+    """Open the pool as soon as the database answers and has this version's schema; None if told to stop first."""
+    said = ""
+    while not stop.is_set():
+        try:
+            pool = await open_pool(settings, application)
+            async with pool.acquire() as connection:
+                if await current(connection):
+                    return pool
+            reason = "the schema is older than this version: run `comanda migrate`"
+            await pool.close()
+        except OUTAGES as error:
+            reason = f"the database does not answer ({type(error).__name__})"
+        if reason != said:
+            logger.warning("waiting for the database", extra={"reason": reason})
+            said = reason
+        try:
+            async with asyncio.timeout(random.uniform(0.2, 1.0)):  # noqa: S311 (jitter)
+                await stop.wait()
+        except TimeoutError:
+            continue
+    return None
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Answer an event that SIGTERM or SIGINT sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def serve(settings: Settings) -> None:
+    """Run the API until SIGTERM or SIGINT, then drain: readiness red, wait, finish what is in flight, stop."""
+    stop = stop_on_signals()
+    ready = Readiness()
+    ops = await serve_ops(settings.ops_host, settings.ops_port, ready)
+    try:
+        pool = await wait_for_database(settings, "api", stop)
+        if pool is None:
+            return
+        try:
+            async with make_provider(settings) as provider:
+                checkout = Checkout(pool, provider, settings, utc_now, random.SystemRandom())
+                await _serve_with(checkout, ready, stop)
+        finally:
+            await pool.close()
+    finally:
+        await ops.cleanup()
+
+
+async def _serve_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event) -> None:
+    settings = checkout.settings
+    streams = Streams(checkout.pool, settings, checkout.clock)
+    cache = MenuCache(checkout.pool, lambda: listener.connected)
+
+    def hear_everything() -> None:
+        cache.forget()
+        streams.resync()
+
+    listener = Listener(
+        settings,
+        "api",
+        {
+            "comanda_menu": lambda _: cache.forget(),
+            "comanda_orders": streams.order_changed,
+            "comanda_payments": streams.payment_changed,
+        },
+        hear_everything,
+    )
+    gate = Gate(build_litestar(Services(checkout, cache, streams, Limits(settings), ready)), settings)
+    server = make_server(gate, settings)
+    listener.start()
+    streams.start()
+    serving = asyncio.create_task(server.serve(), name="server")
+    ready.started = True
+    logger.info("ready", extra={"port": settings.port})
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    ready.draining = gate.draining = True
+    logger.info("draining", extra={"seconds": settings.drain_seconds})
+    if not serving.done():
+        # The load balancer needs this long to see that readiness is red; until then it still sends requests.
+        await asyncio.sleep(settings.drain_seconds)
+        await streams.stop()
+        if not await gate.wait_idle(settings.shutdown_timeout):
+            logger.warning("stopping with requests in flight")
+        server.stop()  # type: ignore[no-untyped-call]
+    await listener.stop()
+    await serving
+    logger.info("stopped")
+
+
+def make_server(gate: Gate, settings: Settings) -> Server:
+    """Build the HTTP server: one process, one event loop, HTTP/1.1 as load balancers speak it to their targets."""
+    return Server(
+        gate,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=1024,
+        backpressure=settings.max_requests_in_flight + settings.max_streams,
+        http1_settings=HTTP1Settings(header_read_timeout=settings.header_timeout_ms, keep_alive=True),
+        log_access=False,
+        log_enabled=False,
+    )

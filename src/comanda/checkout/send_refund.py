@@ -1,0 +1,174 @@
+"""Ask the provider for a refund that is owed, until it decides. Only its word makes a refund approved or rejected."""
+
+import logging
+from datetime import timedelta
+
+import comanda.orders.store
+import comanda.payments.refunds
+import comanda.payments.store
+from comanda.checkout import measures
+from comanda.checkout.context import Checkout
+from comanda.checkout.locks import lock_refund
+from comanda.database.pool import Connection, in_transaction
+from comanda.payments.model import Payment, PaymentStatus, Refund, RefundStatus, Review
+from comanda.payments.provider import ProviderDenied, ProviderRefund, ProviderRefused, ProviderUnavailable
+from comanda.payments.schedule import backoff
+
+logger = logging.getLogger(__name__)
+
+
+async def send_refund(checkout: Checkout, refund: Refund) -> None:
+    """Bring one refund forward.
+
+    Args:
+        refund: as claimed; its key makes every repeated call the same refund at the provider.
+
+    Raises:
+        ProviderError: no answer, or an answer that decides nothing; the refund is asked for again later.
+    """
+    async with checkout.pool.acquire(timeout=5) as connection:
+        payment = await comanda.payments.store.by_id(connection, refund.payment_id)
+    assert payment.provider_payment_id is not None, "a refund is owed only of what was paid"
+    try:
+        told = await _ask(checkout, payment.provider_payment_id, refund)
+    except ProviderDenied as error:
+        await _later(checkout, refund, str(error), None)
+        raise
+    except ProviderUnavailable as error:
+        await _later(checkout, refund, str(error), error.retry_after)
+        raise
+    except ProviderRefused as error:
+        told = await _find(checkout, payment.provider_payment_id, refund)
+        if told is None:
+            await _settle(checkout, payment, refund, RefundStatus.REJECTED, None, str(error))
+            return
+    if told is None:
+        await _later(checkout, refund, "the provider repeats an answer that it does not show yet", None)
+    elif told.status == "approved":
+        await _settle(checkout, payment, refund, RefundStatus.APPROVED, told, None)
+    elif told.status in {"rejected", "cancelled"}:
+        await _settle(checkout, payment, refund, RefundStatus.REJECTED, told, f"the provider says {told.status}")
+    else:
+        await _later(checkout, refund, None, None, told)
+
+
+async def _ask(checkout: Checkout, provider_id: int, refund: Refund) -> ProviderRefund | None:
+    if refund.provider_refund_id is not None:
+        told = await checkout.provider.get_refund(provider_id, refund.provider_refund_id, request_id=refund.request_id)
+        if told is not None:
+            return told
+    told = await checkout.provider.create_refund(
+        provider_id,
+        amount_cents=None if refund.whole else refund.amount_cents,
+        idempotency_key=refund.idempotency_key,
+        request_id=refund.request_id,
+    )
+    # A replay of a known key is answered 200 with an empty body: the refund exists, and the list names it.
+    return told if told is not None else await _find(checkout, provider_id, refund)
+
+
+async def _find(checkout: Checkout, provider_id: int, refund: Refund) -> ProviderRefund | None:
+    """Find our refund among the provider's: of our amount, and not matched to another of ours."""
+    told = await checkout.provider.list_refunds(provider_id, request_id=refund.request_id)
+    async with checkout.pool.acquire(timeout=5) as connection:
+        known = await comanda.payments.refunds.known_provider_ids(connection, refund.payment_id)
+    known.discard(refund.provider_refund_id or 0)
+    for candidate in told:
+        if candidate.id not in known and candidate.amount_cents == refund.amount_cents:
+            return candidate
+    return None
+
+
+async def _settle(
+    checkout: Checkout,
+    payment: Payment,
+    refund: Refund,
+    status: RefundStatus,
+    told: ProviderRefund | None,
+    error: str | None,
+) -> None:
+    """Write the provider's decision: refund, payment, lines and history in one commit."""
+
+    async def work(connection: Connection) -> bool:
+        now = checkout.clock()
+        order, locked, current = await lock_refund(connection, payment.order_id, refund.id)
+        if current.status in {RefundStatus.APPROVED, RefundStatus.REJECTED}:
+            return False
+        await comanda.payments.refunds.decide(
+            connection,
+            refund.id,
+            status,
+            provider_refund_id=told.id if told else None,
+            error=error,
+            now=now,
+        )
+        await comanda.payments.store.reserve_refund(connection, locked.id, -refund.amount_cents)
+        refunded = locked.refunded_cents
+        review = locked.review
+        if status is RefundStatus.APPROVED:
+            approved, _ = await comanda.payments.refunds.summary(connection, locked.id)
+            refunded = max(refunded, approved)
+        else:
+            review = Review.REFUND_REFUSED
+            await comanda.orders.store.mark_refunded(
+                connection, order.id, {item.item_id: -item.quantity for item in refund.items}
+            )
+        nothing_left = refunded == locked.paid_cents
+        await comanda.payments.store.update(
+            connection,
+            locked,
+            _status(locked, refunded),
+            view=None,
+            paid_cents=locked.paid_cents,
+            refunded_cents=refunded,
+            review=None if nothing_left and review != Review.DISPUTED else review,
+            # Read back soon: a refund made in the provider's panel meanwhile shows only there.
+            next_check_at=now + timedelta(seconds=checkout.settings.retry_first),
+            checks=0,
+            actor=refund.actor,
+            now=now,
+        )
+        return True
+
+    if not await in_transaction(checkout.pool, work):
+        return
+    measures.REFUNDS_DECIDED.labels(str(status)).inc()
+    level = logging.INFO if status is RefundStatus.APPROVED else logging.ERROR
+    logger.log(
+        level,
+        "refund decided",
+        extra={
+            "order_id": str(payment.order_id),
+            "refund_id": str(refund.id),
+            "status": str(status),
+            "error": error,
+        },
+    )
+
+
+def _status(payment: Payment, refunded: int) -> PaymentStatus:
+    if payment.status in {PaymentStatus.IN_MEDIATION, PaymentStatus.CHARGED_BACK}:
+        return payment.status
+    if refunded == payment.paid_cents:
+        return PaymentStatus.REFUNDED
+    return PaymentStatus.PARTIALLY_REFUNDED if refunded else PaymentStatus.APPROVED
+
+
+async def _later(
+    checkout: Checkout,
+    refund: Refund,
+    error: str | None,
+    retry_after: float | None,
+    told: ProviderRefund | None = None,
+) -> None:
+    wait = backoff(refund.attempts, checkout.settings, checkout.chance)
+    if retry_after is not None:
+        wait = max(wait, timedelta(seconds=int(retry_after) + 1))
+    async with checkout.pool.acquire(timeout=5) as connection:
+        await comanda.payments.refunds.retry(
+            connection,
+            refund.id,
+            at=checkout.clock() + wait,
+            error=error,
+            provider_refund_id=told.id if told else None,
+        )

@@ -1,0 +1,182 @@
+"""Apply what the provider says of a payment: order, payment, history, refund owed and event, in one commit."""
+
+import logging
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import comanda.orders.store
+import comanda.payments.refunds
+import comanda.payments.store
+from comanda.checkout import measures
+from comanda.checkout.context import Checkout
+from comanda.checkout.locks import lock_order
+from comanda.checkout.settlement import Verdict, decide, undecided
+from comanda.database.pool import Connection, in_transaction
+from comanda.orders.model import Order, OrderStatus
+from comanda.orders.pickup import next_number
+from comanda.payments import webhooks
+from comanda.payments.model import Payment, Refund, RefundItem, RefundStatus
+from comanda.payments.provider import ProviderPayment
+from comanda.payments.schedule import next_look
+
+logger = logging.getLogger(__name__)
+
+
+async def settle_payment(
+    checkout: Checkout,
+    order_id: UUID,
+    view: ProviderPayment | None,
+    *,
+    actor: str,
+    event_id: int | None = None,
+) -> Verdict:
+    """Settle an order's payment by what the provider said, or by its silence.
+
+    Args:
+        order_id: whose payment it is.
+        view: read back from the provider before this call, outside any transaction; None when it has no usable
+            answer, which can only let the order expire.
+        actor: who learnt it, for the history: `webhook`, `poll`, `provider`.
+        event_id: the webhook event that is handled with it.
+
+    Returns:
+        The verdict that was applied.
+    """
+
+    async def work(connection: Connection) -> tuple[Verdict, Order, Payment]:
+        now = checkout.clock()
+        order, payment = await lock_order(connection, order_id)
+        if view is None:
+            verdict = undecided(order, payment, now, review=payment.review)
+        else:
+            verdict = decide(order, payment, view, now)
+        await _apply(checkout, connection, order, payment, view, verdict, actor, now)
+        if event_id is not None:
+            await webhooks.finish(connection, event_id, outcome=str(verdict.payment_status), now=now)
+        return verdict, order, payment
+
+    verdict, order, payment = await in_transaction(checkout.pool, work)
+    _tell(checkout, verdict, order, payment)
+    return verdict
+
+
+async def _apply(
+    checkout: Checkout,
+    connection: Connection,
+    order: Order,
+    payment: Payment,
+    view: ProviderPayment | None,
+    verdict: Verdict,
+    actor: str,
+    now: datetime,
+) -> None:
+    moved = verdict.payment_status != payment.status
+    checks = 0 if moved else payment.checks
+    due = next_look(
+        verdict.payment_status,
+        looks=checks,
+        review=verdict.review is not None,
+        watched=payment.watched_until is not None and payment.watched_until > now,
+        deadline=payment.expires_at,
+        now=now,
+        settings=checkout.settings,
+        chance=checkout.chance,
+    )
+    if verdict.changes(payment, view):
+        await comanda.payments.store.update(
+            connection,
+            payment,
+            verdict.payment_status,
+            view=view,
+            paid_cents=verdict.paid_cents,
+            refunded_cents=verdict.refunded_cents,
+            review=verdict.review,
+            next_check_at=due,
+            checks=checks,
+            actor=actor,
+            now=now,
+        )
+    else:
+        await comanda.payments.store.schedule(connection, payment.id, due)
+    if verdict.order_status is not None:
+        number = None
+        if verdict.order_status is OrderStatus.PAID:
+            number = await next_number(connection, now.astimezone(checkout.settings.zone).date())
+        await comanda.orders.store.change_status(
+            connection,
+            order,
+            verdict.order_status,
+            now=now,
+            actor=actor,
+            reason=verdict.refund_owed or verdict.review,
+            pickup_number=number,
+        )
+    if verdict.refund_owed is not None:
+        await owe_all(connection, order.id, payment, verdict, actor="system", reason=verdict.refund_owed, now=now)
+
+
+async def owe_all(
+    connection: Connection,
+    order_id: UUID,
+    payment: Payment,
+    money: Verdict | Payment,
+    *,
+    actor: str,
+    reason: str | None,
+    now: datetime,
+    request_id: str | None = None,
+) -> Refund:
+    """Promise back all that is left of a locked payment.
+
+    Args:
+        payment: as locked.
+        money: where `paid_cents` and `refunded_cents` stand in this transaction, if it has moved them already.
+    """
+    paid = money.paid_cents or 0
+    left = paid - money.refunded_cents - payment.refund_reserved_cents
+    items = await comanda.orders.store.items_of(connection, order_id)
+    remaining = {item.id: item.quantity - item.refunded_quantity for item in items}
+    refund = Refund(
+        id=uuid4(),
+        payment_id=payment.id,
+        status=RefundStatus.REQUESTED,
+        amount_cents=left,
+        items=[RefundItem(item_id, quantity) for item_id, quantity in remaining.items() if quantity],
+        reason=reason,
+        actor=actor,
+        idempotency_key=str(uuid4()),
+        whole=left == paid,
+        provider_refund_id=None,
+        request_id=request_id or payment.request_id,
+        attempts=0,
+        created_at=now,
+        decided_at=None,
+    )
+    await comanda.orders.store.mark_refunded(connection, order_id, remaining)
+    await comanda.payments.store.reserve_refund(connection, payment.id, left)
+    await comanda.payments.refunds.insert(connection, refund)
+    return refund
+
+
+def _tell(checkout: Checkout, verdict: Verdict, order: Order, payment: Payment) -> None:
+    if verdict.order_status is OrderStatus.PAID:
+        measures.ORDERS_PAID.inc()
+        seconds = (checkout.clock() - payment.created_at).total_seconds()
+        measures.REQUESTED_TO_APPROVED.observe(seconds)
+    if verdict.refund_owed is not None:
+        measures.REFUNDS_OWED.labels("automatic").inc()
+    if verdict.review is not None and verdict.review != payment.review:
+        measures.REVIEWS.labels(verdict.review).inc()
+        logger.error(
+            "a payment needs a person's look",
+            extra={"order_id": str(order.id), "review": str(verdict.review)},
+        )
+    if verdict.payment_status != payment.status or verdict.order_status is not None:
+        logger.info(
+            "payment settled",
+            extra={
+                "order_id": str(order.id),
+                "payment_status": str(verdict.payment_status),
+                "order_status": str(verdict.order_status or order.status),
+            },
+        )

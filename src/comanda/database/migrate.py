@@ -1,0 +1,134 @@
+"""Migrations: plain SQL files, applied in order, once, by one process at a time.
+
+Every file runs in a transaction of its own with short lock and statement time-outs, so that it gives up rather than
+queue the whole diner behind it. Each must be compatible with the version of the code that is still running
+(docs/decisions/0003-migrations.md).
+"""
+
+import asyncio
+import hashlib
+import random
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+import asyncpg
+
+from comanda.database.pool import Connection
+
+# Any constant will do, as long as every process uses the same one.
+ADVISORY_LOCK = 7_260_411_902_881
+LOCK_TIMEOUT_MS = 3_000
+STATEMENT_TIMEOUT_MS = 60_000
+APPLICATION_ROLE = "comanda_app"
+
+LEDGER = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name text PRIMARY KEY,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+class MigrationError(Exception):
+    """The database cannot be brought to this version; one line that says why."""
+
+
+def migrations() -> list[tuple[str, str]]:
+    """Answer the shipped migrations as (name, SQL), in the order in which they are applied."""
+    folder = files("comanda.database").joinpath("migrations")
+    shipped: list[Traversable] = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    return [(entry.name, entry.read_text()) for entry in sorted(shipped, key=lambda entry: entry.name)]
+
+
+def checksum(sql: str) -> str:
+    """Answer what tells an edited migration from the one that was applied."""
+    return hashlib.sha256(sql.encode()).hexdigest()
+
+
+async def migrate(dsn: str, *, wait_seconds: int = 120) -> int:
+    """Bring the database at `dsn` (its owner's URL) to this version.
+
+    Safe to call from many processes at once: one migrates under an advisory lock, the others wait for it and then
+    find nothing to do. A lock that a running query holds is waited for in short tries.
+
+    Args:
+        dsn: PostgreSQL URL of the user who owns the tables.
+        wait_seconds: how long to wait in all, for another process or for busy tables.
+
+    Returns:
+        How many migrations were applied.
+
+    Raises:
+        MigrationError: an applied migration was edited, the database is newer than this code in a way that it does
+            not know, a migration failed, or the wait ran out.
+    """
+    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "comanda-migrate"})
+    try:
+        await _lock(connection, wait_seconds)
+        return await _apply_missing(connection)
+    finally:
+        await connection.close(timeout=5)
+
+
+async def current(connection: Connection) -> bool:
+    """Answer whether every shipped migration has been applied to this database. Only reads."""
+    try:
+        applied = {row["name"] for row in await connection.fetch("SELECT name FROM schema_migrations")}
+    except asyncpg.UndefinedTableError:
+        return False
+    return {name for name, _ in migrations()} <= applied
+
+
+async def _lock(connection: "asyncpg.Connection[asyncpg.Record]", wait_seconds: int) -> None:
+    try:
+        async with asyncio.timeout(wait_seconds):
+            await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+    except TimeoutError:
+        raise MigrationError(
+            f"another process has been migrating for {wait_seconds} s: look at it, then start again"
+        ) from None
+
+
+async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    await connection.execute("SET client_min_messages = warning")
+    await connection.execute(LEDGER)
+    applied = {
+        row["name"]: row["checksum"] for row in await connection.fetch("SELECT name, checksum FROM schema_migrations")
+    }
+    count = 0
+    for name, sql in migrations():
+        if name not in applied:
+            await _apply(connection, name, sql)
+            count += 1
+        elif applied[name] != checksum(sql):
+            raise MigrationError(f"{name} was edited after it was applied: restore it and add a new migration")
+    await _grant(connection)
+    return count
+
+
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sql: str) -> None:
+    tries = 5
+    for attempt in range(1, tries + 1):
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+                await connection.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}")
+                await connection.execute(sql)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)", name, checksum(sql)
+                )
+        except asyncpg.LockNotAvailableError:
+            if attempt == tries:
+                raise MigrationError(f"{name}: a table stayed locked through {tries} tries; try again later") from None
+            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 (jitter, no secret)
+        except asyncpg.PostgresError as error:
+            raise MigrationError(f"{name} failed and changed nothing: {error}") from error
+        else:
+            return
+
+
+async def _grant(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    if await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", APPLICATION_ROLE):
+        async with connection.transaction():
+            await connection.execute(files("comanda.database").joinpath("grants.sql").read_text())

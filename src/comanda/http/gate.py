@@ -1,0 +1,174 @@
+"""What every request passes first and last: id, limits on time and size, metrics, one line of log, and the drain.
+
+A plain ASGI application around the framework's, so that it also sees what the framework refuses.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from comanda.http import logs, metrics
+from comanda.http.problems import PROBLEM_JSON, problem_bytes
+from comanda.settings import Settings
+
+logger = logging.getLogger("comanda.access")
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+_GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_SECURITY: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+
+
+class BodyError(Exception):
+    """The body is too long, or does not come."""
+
+
+class Gate:
+    """The outermost ASGI application of the public port.
+
+    Args:
+        app: the framework's application.
+        settings: limits, in bytes and milliseconds.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+
+    async def wait_idle(self, seconds: float) -> bool:
+        """Wait until no request is in flight, at most so long; answer whether there is none."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; lifespan and anything else is not ours."""
+        if scope["type"] != ScopeType.HTTP:
+            return
+        exchange = _Exchange(self, scope, receive, send, self._settings)
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            if self._in_flight > self._settings.max_requests_in_flight:
+                await exchange.refuse(503, "overloaded", "too many requests at once; try again in a moment")
+            else:
+                await exchange.run(self._app)
+        finally:
+            self._in_flight -= 1
+            if self._in_flight == 0:
+                self._idle.set()
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, gate: Gate, scope: Any, receive: Receive, send: Send, settings: Settings) -> None:
+        self._gate = gate
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._settings = settings
+        self._began = time.perf_counter()
+        self._request_bytes = 0
+        self._response_bytes = 0
+        self._status = 0
+        self._has_body = scope["method"] in _WITH_BODY
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        self._id = given.decode() if _GOOD_ID.fullmatch(given) else uuid4().hex
+        scope["state"] = {"request_id": self._id}
+
+    async def run(self, app: ASGIApp) -> None:
+        token = logs.request_id.set(self._id)
+        streaming = self._scope["path"].endswith("/events")
+        try:
+            if streaming:
+                await app(self._scope, self.receive, self.send)
+            else:
+                async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                    await app(self._scope, self.receive, self.send)
+        except TimeoutError:
+            await self.refuse(503, "timed_out", "this took too long here; nothing is lost, ask again")
+        finally:
+            self._finish()
+            logs.request_id.reset(token)
+
+    async def receive(self) -> Any:
+        if not self._has_body or self._gate is None:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_ms / 1000):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyError("the body did not come in time") from None
+        if message["type"] == "http.request":
+            self._request_bytes += len(message.get("body", b""))
+            if not message.get("more_body"):
+                # From here on, waiting means waiting for the client to leave, which has no time limit.
+                self._has_body = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers: Headers = [*message["headers"], (b"x-request-id", self._id.encode()), *_SECURITY]
+            if self._gate.draining:
+                headers.append((b"connection", b"close"))
+            message["headers"] = headers
+        elif message["type"] == "http.response.body":
+            self._response_bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    async def refuse(self, status: int, code: str, detail: str) -> None:
+        if self._status:
+            # The head of another answer is out already: all that is left is to end it.
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        body = problem_bytes(status, code, detail)
+        headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(body)).encode())]
+        if status == 503:
+            headers.append((b"retry-after", b"2"))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _finish(self) -> None:
+        seconds = time.perf_counter() - self._began
+        route = self._scope.get("path_template") or "unmatched"
+        method = self._scope["method"]
+        # A client that left before an answer is counted as 499 would be by nginx: its own doing.
+        status = self._status or 499
+        metrics.observe(
+            route,
+            method,
+            status,
+            seconds=seconds,
+            request_bytes=self._request_bytes,
+            response_bytes=self._response_bytes,
+        )
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "request",
+                extra={
+                    "method": method,
+                    "route": route,
+                    "status": status,
+                    "milliseconds": round(seconds * 1000, 1),
+                },
+            )

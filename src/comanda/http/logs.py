@@ -1,0 +1,47 @@
+"""Logs in JSON, one line each, with the request's id. No names, keys, tokens or bodies: whoever logs names fields."""
+
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+import msgspec
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request, or of the stored row's request, that is being worked on."""
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record with its `extra` fields as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Answer the line for a record."""
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        current = request_id.get()
+        if current is not None:
+            line["request_id"] = current
+        for name, value in record.__dict__.items():
+            if name not in _STANDARD:
+                line[name] = value
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def set_up_logs(level: str) -> None:
+    """Send all logs of this process to standard output, as JSON lines."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # Granian says little that our own lines do not, and asyncio's slow-callback notes are for debugging.
+    for name in ("_granian", "granian", "asyncio"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -1,0 +1,39 @@
+"""The ops port, never behind the load balancer: metrics, liveness, readiness."""
+
+from collections.abc import Callable
+
+import prometheus_client
+from aiohttp import web
+
+
+async def serve_ops(host: str, port: int, ready: Callable[[], bool]) -> web.AppRunner:
+    """Open the ops port.
+
+    Args:
+        host: address to listen on.
+        port: 0 takes a free one.
+        ready: whether this process has started and is not draining. A database that is away does not count: it
+            would take every pod out at once.
+
+    Returns:
+        What to `cleanup()` at the end.
+    """
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(
+            body=prometheus_client.generate_latest(),
+            headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST},
+        )
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def readyz(_request: web.Request) -> web.Response:
+        return web.Response(text="ready\n") if ready() else web.Response(status=503, text="not ready\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)])
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    return runner

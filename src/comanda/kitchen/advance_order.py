@@ -1,0 +1,46 @@
+"""Staff move an order along: paid, preparing, ready, picked up, and one step back while it is fresh."""
+
+from uuid import UUID
+
+import comanda.orders.store
+from comanda.clock import Clock
+from comanda.database.pool import Connection, Pool, in_transaction
+from comanda.errors import Conflict, NotFound
+from comanda.orders.model import OrderStatus, step
+from comanda.orders.pickup import is_taken
+
+
+async def advance_order(
+    pool: Pool, clock: Clock, order_id: UUID, wanted: OrderStatus, *, actor: str, request_id: str
+) -> None:
+    """Move an order as staff ask. Two cooks who ask for the same are both right; the status that it has is no error.
+
+    Args:
+        actor: who moves it, for the history: the name of a key.
+
+    Raises:
+        NotFound: there is no such order.
+        Conflict: the move is not one of the kitchen's, or comes too late to be a step back.
+    """
+
+    async def work(connection: Connection) -> None:
+        now = clock()
+        order = await comanda.orders.store.lock(connection, order_id)
+        if order is None:
+            raise NotFound("there is no such order", code="order_not_found")
+        move = step(order, wanted, now)
+        if move is None:
+            return
+        if order.status is OrderStatus.PICKED_UP and await is_taken(connection, order.pickup_number or 0):
+            raise Conflict("its number is on a newer order by now", code="too_late_to_step_back")
+        await comanda.orders.store.change_status(
+            connection,
+            order,
+            move.to,
+            now=now,
+            actor=actor,
+            request_id=request_id,
+            undo_until=move.undo_until,
+        )
+
+    await in_transaction(pool, work)

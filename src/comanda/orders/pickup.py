@@ -1,0 +1,59 @@
+"""Pickup numbers: 1 to 999, from 1 again at the diner's midnight, never two open orders with the same.
+
+They come from a sequence, whose lock ends with the call and not with the transaction, so that many payments can be
+settled at once. A rolled-back payment leaves a gap, which hurts nobody. The unique index `pickup_number_once` stands
+behind it all.
+"""
+
+from datetime import date
+
+from comanda.database.pool import Connection
+
+SHORT = 999
+LONGEST = 9999
+TRIES = 12
+
+NEXT = """
+WITH next AS MATERIALIZED (SELECT nextval('pickup_numbers') AS number),
+opened AS (INSERT INTO pickup_days (day, base) SELECT $1, number - 1 FROM next ON CONFLICT DO NOTHING)
+SELECT number FROM next
+"""
+TAKEN = """
+SELECT EXISTS (SELECT FROM orders WHERE pickup_number = $1 AND status IN ('paid', 'preparing', 'ready'))
+"""
+SMALLEST_FREE = """
+SELECT number FROM generate_series(1, $1::int) AS number
+WHERE NOT EXISTS (
+    SELECT FROM orders WHERE pickup_number = number AND status IN ('paid', 'preparing', 'ready'))
+ORDER BY number LIMIT 1
+"""
+
+
+class NoPickupNumberFree(Exception):
+    """All 9,999 numbers are on open orders: somebody forgot to hand over a great many meals."""
+
+
+async def next_number(connection: Connection, day: date) -> int:
+    """Take the next number of `day` (the diner's own date) that no open order has.
+
+    Past 12 taken ones in a row, when far more orders stand open than a day has short numbers, it is the smallest
+    free one, with four digits if need be.
+
+    Raises:
+        NoPickupNumberFree: there is none.
+    """
+    for _ in range(TRIES):
+        number = await connection.fetchval(NEXT, day)
+        base = await connection.fetchval("SELECT base FROM pickup_days WHERE day = $1", day)
+        candidate = int((number - base - 1) % SHORT) + 1
+        if not await is_taken(connection, candidate):
+            return candidate
+    smallest: int | None = await connection.fetchval(SMALLEST_FREE, LONGEST)
+    if smallest is None:
+        raise NoPickupNumberFree(f"all {LONGEST} pickup numbers are on open orders")
+    return smallest
+
+
+async def is_taken(connection: Connection, number: int) -> bool:
+    """Answer whether an open order has this number."""
+    return bool(await connection.fetchval(TAKEN, number))

@@ -1,0 +1,147 @@
+"""Refunds in PostgreSQL. A refund is promised first, then asked for until the provider decides, exactly once."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from comanda.database.pool import Connection
+from comanda.payments.model import Refund, RefundItem, RefundStatus
+
+COLUMNS = ", ".join(Refund.__struct_fields__)
+
+INSERT = """
+WITH promised AS (
+    INSERT INTO refunds (id, payment_id, status, amount_cents, items, reason, actor, idempotency_key, whole,
+                         request_id, next_attempt_at, created_at)
+    VALUES ($1, $2, 'requested', $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $10)
+)
+SELECT pg_notify('comanda_work', 'refunds')
+"""
+
+CLAIM = f"""
+UPDATE refunds SET next_attempt_at = $2, attempts = attempts + 1
+WHERE id IN (
+    SELECT id FROM refunds WHERE status IN ('requested', 'in_process') AND next_attempt_at <= $1
+    ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+RETURNING {COLUMNS}
+"""
+
+
+def from_record(record: Any) -> Refund:
+    """Build a refund from a row that has `COLUMNS`."""
+    items = msgspec.json.decode(record["items"], type=list[RefundItem])
+    return Refund(**{**record, "status": RefundStatus(record["status"]), "items": items})
+
+
+async def insert(connection: Connection, refund: Refund) -> None:
+    """Store a refund that is owed and ring for the worker."""
+    await connection.execute(
+        INSERT,
+        refund.id,
+        refund.payment_id,
+        refund.amount_cents,
+        msgspec.json.encode(refund.items).decode(),
+        refund.reason,
+        refund.actor,
+        refund.idempotency_key,
+        refund.whole,
+        refund.request_id,
+        refund.created_at,
+    )
+
+
+async def claim_due(connection: Connection, *, now: datetime, lease_until: datetime, limit: int) -> list[Refund]:
+    """Take refunds whose time has come, so that no other worker takes them before `lease_until`."""
+    return [from_record(row) for row in await connection.fetch(CLAIM, now, lease_until, limit)]
+
+
+async def lock(connection: Connection, refund_id: UUID) -> Refund:
+    """Lock a refund that exists. Only after its order and payment: see `checkout.locks`."""
+    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM refunds WHERE id = $1 FOR UPDATE", refund_id)
+    assert row is not None
+    return from_record(row)
+
+
+async def decide(
+    connection: Connection,
+    refund_id: UUID,
+    status: RefundStatus,
+    *,
+    provider_refund_id: int | None,
+    error: str | None,
+    now: datetime,
+) -> None:
+    """Write the provider's decision, which ends the refund."""
+    await connection.execute(
+        """
+        UPDATE refunds SET status = $2, provider_refund_id = COALESCE(provider_refund_id, $3), last_error = $4,
+               decided_at = $5, next_attempt_at = NULL
+        WHERE id = $1
+        """,
+        refund_id,
+        status,
+        provider_refund_id,
+        error,
+        now,
+    )
+
+
+async def retry(
+    connection: Connection,
+    refund_id: UUID,
+    *,
+    at: datetime,
+    error: str | None = None,
+    provider_refund_id: int | None = None,
+) -> None:
+    """Note that the provider has not decided, and when to ask again. With its id, it has the refund in process."""
+    await connection.execute(
+        """
+        UPDATE refunds SET next_attempt_at = $2, last_error = $3,
+               provider_refund_id = COALESCE(provider_refund_id, $4),
+               status = CASE WHEN $4::bigint IS NULL THEN status ELSE 'in_process' END
+        WHERE id = $1 AND status IN ('requested', 'in_process')
+        """,
+        refund_id,
+        at,
+        error,
+        provider_refund_id,
+    )
+
+
+async def of_order(connection: Connection, order_id: UUID) -> list[Refund]:
+    """Answer an order's refunds, oldest first."""
+    columns = ", ".join(f"r.{name}" for name in Refund.__struct_fields__)
+    rows = await connection.fetch(
+        f"""
+        SELECT {columns} FROM refunds AS r JOIN payments AS p ON p.id = r.payment_id
+        WHERE p.order_id = $1 ORDER BY r.created_at, r.id
+        """,
+        order_id,
+    )
+    return [from_record(row) for row in rows]
+
+
+async def known_provider_ids(connection: Connection, payment_id: UUID) -> set[int]:
+    """Answer the provider's ids of this payment's refunds that are already matched to one of ours."""
+    rows = await connection.fetch(
+        "SELECT provider_refund_id FROM refunds WHERE payment_id = $1 AND provider_refund_id IS NOT NULL",
+        payment_id,
+    )
+    return {row["provider_refund_id"] for row in rows}
+
+
+async def summary(connection: Connection, payment_id: UUID) -> tuple[int, bool]:
+    """Answer the centavos of this payment's approved refunds, and whether any refund of it was rejected."""
+    row = await connection.fetchrow(
+        """
+        SELECT COALESCE(sum(amount_cents) FILTER (WHERE status = 'approved'), 0)::bigint AS approved,
+               COALESCE(bool_or(status = 'rejected'), false) AS refused
+        FROM refunds WHERE payment_id = $1
+        """,
+        payment_id,
+    )
+    assert row is not None
+    return row["approved"], row["refused"]

@@ -1,0 +1,63 @@
+"""When the provider is asked about a payment again if no webhook comes. Pure: status and counts in, a moment out."""
+
+import random
+from datetime import datetime, timedelta
+
+from comanda.payments.model import OPEN, PaymentStatus
+from comanda.settings import Settings
+
+# After the end: a payment can still come in late, a charge can turn up that the search did not show, money can be
+# taken back. Seconds from the end, or from the look before.
+LATE_LOOKS = (60, 600, 3600, 6 * 3600, 24 * 3600)
+# After approval: refunds made in the provider's panel and charge-backs come by webhook; these looks are for lost ones.
+PAID_LOOKS = (3600, 24 * 3600, 7 * 24 * 3600, 30 * 24 * 3600)
+REVIEW_EVERY = 3600
+
+
+def backoff(tries: int, settings: Settings, chance: random.Random) -> timedelta:
+    """Answer how long to wait after `tries` failed tries: doubling from RETRY_FIRST to RETRY_MAX, less up to a third."""
+    seconds = min(settings.retry_first * 2 ** min(tries, 20), settings.retry_max)
+    return _jittered(seconds, chance)
+
+
+def next_look(
+    status: PaymentStatus,
+    *,
+    looks: int,
+    review: bool,
+    watched: bool,
+    deadline: datetime,
+    now: datetime,
+    settings: Settings,
+    chance: random.Random,
+) -> datetime | None:
+    """Answer when to ask about a payment next, None for never by itself.
+
+    Args:
+        status: ours, after what was just learnt.
+        looks: how often it was asked about in this status.
+        review: whether a person must look; then it is asked about every hour, for good.
+        watched: whether a guest is looking at it now.
+        deadline: when the Pix expires; an open payment is asked about then at the latest.
+    """
+    if status in OPEN:
+        if watched:
+            wait = _jittered(settings.check_watched, chance)
+        elif looks == 0:
+            wait = timedelta(seconds=settings.check_first)
+        else:
+            seconds = min(settings.check_unwatched * 2 ** min(looks - 1, 10), settings.check_unwatched_max)
+            wait = _jittered(seconds, chance)
+        due = now + wait
+        return min(due, deadline) if now < deadline else due
+    if review:
+        return now + _jittered(REVIEW_EVERY, chance)
+    table = PAID_LOOKS if status in {PaymentStatus.APPROVED, PaymentStatus.PARTIALLY_REFUNDED} else LATE_LOOKS
+    if status is PaymentStatus.REFUNDED or looks >= len(table):
+        return None
+    return now + _jittered(table[looks], chance)
+
+
+def _jittered(seconds: int, chance: random.Random) -> timedelta:
+    # Whole milliseconds, and never later than asked for: bounds stay bounds.
+    return timedelta(milliseconds=seconds * 1000 - chance.randrange(seconds * 1000 // 3 + 1))

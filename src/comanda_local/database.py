@@ -47,9 +47,7 @@ def _fill(url: str, secrets: Secrets) -> None:
     except MigrationError as error:
         raise LocalError(f"the schema cannot be brought up to date: {error}") from None
     except asyncpg.InsufficientPrivilegeError as error:
-        raise LocalError(
-            f"the database refuses ({error}): give the owner's URL as MIGRATION_DATABASE_URL"
-        ) from None
+        raise LocalError(f"the database refuses ({error}): give the owner's URL as MIGRATION_DATABASE_URL") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise LocalError(f"the database {_place(url)} failed while it was filled: {error}") from None
 
@@ -108,16 +106,12 @@ async def _check_reachable(name: str, url: str) -> None:
             f"{name} is not a database's URL: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
         ) from None
     except TimeoutError:
-        raise LocalError(
-            f"{where} did not answer within {CONNECT_TIMEOUT_SECONDS} s: {_mend(name)}"
-        ) from None
+        raise LocalError(f"{where} did not answer within {CONNECT_TIMEOUT_SECONDS} s: {_mend(name)}") from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise LocalError(f"{where} cannot be reached ({_reason(error)}): {_mend(name)}") from None
     try:
         if connection.get_server_version().major < int(MAJOR):
-            raise LocalError(
-                f"{where} is PostgreSQL {connection.get_server_version().major}: {MAJOR} is needed"
-            )
+            raise LocalError(f"{where} is PostgreSQL {connection.get_server_version().major}: {MAJOR} is needed")
     finally:
         await connection.close(timeout=5)
 

@@ -93,16 +93,15 @@ class DataFolder:
         write_private(self._local, json.dumps(document, indent=2) + "\n")
 
     def withdraw(self) -> None:
-        """Remove `local.json`, if it is there."""
-        self._local.unlink(missing_ok=True)
+        """Remove `local.json`, if it is there and ours: not that of another run that kept us out."""
+        if self._lock is not None:
+            self._local.unlink(missing_ok=True)
 
     def _who_runs(self, pid: bytes) -> str:
         who = f"pid {pid.decode(errors='replace').strip()}"
         try:
             document = json.loads(self._local.read_text(encoding="utf-8"))
-            where = f"at {document['api']}" + (
-                f", sandbox {document['sandbox']}" if document["sandbox"] else ""
-            )
+            where = f"at {document['api']}" + (f", sandbox {document['sandbox']}" if document["sandbox"] else "")
         except (OSError, ValueError, KeyError, TypeError):
             where = "and is starting or stopping"
         return f"Comanda already runs in this folder ({who}) {where}: use it, or end it there with Ctrl-C"

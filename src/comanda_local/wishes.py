@@ -148,6 +148,4 @@ def _check_url(name: str, url: str) -> None:
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in {"postgresql", "postgres"}:
-        raise LocalError(
-            f"{name} is not a database's URL: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-        )
+        raise LocalError(f"{name} is not a database's URL: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE")

@@ -16,9 +16,7 @@ from comanda_local.guard import Guard, how_it_ended
 from comanda_local.orphans import MARK, end_orphans
 from comanda_local.wishes import free_port
 
-SERVES = (
-    "from http.server import *; import sys; HTTPServer(('127.0.0.1', int(sys.argv[1])), {}).serve_forever()"
-)
+SERVES = "from http.server import *; import sys; HTTPServer(('127.0.0.1', int(sys.argv[1])), {}).serve_forever()"
 ANSWERS_200 = SERVES.format("SimpleHTTPRequestHandler")
 ANSWERS_501 = SERVES.format("BaseHTTPRequestHandler")
 SPEAKS_AND_WAITS = "import sys, time; print('up', flush=True); time.sleep(60)"
@@ -150,9 +148,7 @@ def test_the_pauses_grow_for_who_keeps_ending(start: Starter, monkeypatch: pytes
     assert pauses == ["0.2 s", "0.4 s", "0.8 s", "1.6 s", "3.2 s", "6.4 s", "10.0 s", "10.0 s"]
 
 
-def test_who_has_run_calmly_begins_with_a_short_pause(
-    start: Starter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_has_run_calmly_begins_with_a_short_pause(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     child = start("")

@@ -31,10 +31,12 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"already runs in this folder .* is starting or stopping"):
         DataFolder(tmp_path).take()
     first.publish(DOCUMENT)
-    with pytest.raises(
-        LocalError, match=r"already runs in this folder \(pid \d+\) at http://127.0.0.1:8000: use"
-    ):
+    with pytest.raises(LocalError, match=r"already runs in this folder \(pid \d+\) at http://127.0.0.1:8000: use"):
         DataFolder(tmp_path).take()
+    second = DataFolder(tmp_path)
+    with pytest.raises(LocalError):
+        second.take()
+    second.withdraw()
     assert (tmp_path / "local.json").exists(), "the first one's file is left alone"
 
 

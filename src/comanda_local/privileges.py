@@ -15,6 +15,7 @@ from pathlib import Path
 # Bits of the kernel's capability sets (linux/capability.h), least mighty first. Containers often withhold
 # the first.
 _WALKING_CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
+_SETPCAP = 8
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,20 @@ def run_as(account: Account | None, *, death_signal: str | None = None) -> list[
     words = [setpriv]
     if account is not None:
         words += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
-        capability = _walking_capability()
+        held = _effective_capabilities()
+        capability = next((name for name, bit in _WALKING_CAPABILITIES.items() if held >> bit & 1), None)
         if capability is not None:
             words += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
+            if held >> _SETPCAP & 1:
+                # PostgreSQL looks for its own parts with access(2), which would otherwise ignore
+                # capabilities.
+                words += ["--securebits=+no_setuid_fixup"]
     if death_signal is not None:
         words += [f"--pdeathsig={death_signal}"]
     return [*words, "--"] if len(words) > 1 else []
 
 
-def _walking_capability() -> str | None:
-    """The least capability we hold that lets another user walk through folders closed to them."""
+def _effective_capabilities() -> int:
+    """The capabilities that we hold, as the kernel's bit set."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    held = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
-    return next((name for name, bit in _WALKING_CAPABILITIES.items() if held >> bit & 1), None)
+    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)

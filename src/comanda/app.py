@@ -14,13 +14,12 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import MediaType
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from comanda import __version__
-from comanda.api import kitchen, menu, orders, webhooks
+from comanda.api import docs_page, kitchen, menu, orders, webhooks
 from comanda.api.docs_page import DocsPage
-from comanda.api.services import Readiness, Services
+from comanda.api.services import Readiness, Services, Shared
 from comanda.api.streams import Streams
 from comanda.checkout.context import Checkout
 from comanda.clock import utc_now
@@ -45,13 +44,13 @@ logger = logging.getLogger(__name__)
     media_type=MediaType.TEXT,
     responses=problems(),
 )
-async def readyz(services: Services) -> Response[str]:
+async def readyz(services: Shared) -> Response[str]:
     """Answer 200 once started and while not draining, else 503."""
     ready = services.ready()
     return Response("ready\n" if ready else "not ready\n", status_code=200 if ready else 503)
 
 
-HANDLERS = [*menu.HANDLERS, *orders.HANDLERS, *kitchen.HANDLERS, *webhooks.HANDLERS, readyz]
+HANDLERS = [*menu.HANDLERS, *orders.HANDLERS, *kitchen.HANDLERS, *webhooks.HANDLERS, *docs_page.HANDLERS, readyz]
 
 
 def openapi_config() -> OpenAPIConfig:
@@ -61,8 +60,8 @@ def openapi_config() -> OpenAPIConfig:
         version=__version__,
         description="Self-service ordering for a diner, paid by Pix. Money is in centavos, times are UTC (RFC 3339), "
         "errors are problem documents (RFC 9457) with a stable code.",
-        path="/",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json"), DocsPage(path="/docs")],
+        path="/docs",
+        render_plugins=[DocsPage(path="/")],
         components=Components(
             security_schemes={
                 "key": SecurityScheme(type="http", scheme="bearer", description="A staff or manager key.")

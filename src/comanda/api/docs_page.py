@@ -4,8 +4,10 @@ import html
 import json
 from typing import Any
 
-from litestar import Request
+from litestar import Request, Response, get
 from litestar.openapi.plugins import OpenAPIRenderPlugin
+
+from comanda.api.replies import json_reply
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d1d1f;background:#fff}
@@ -15,6 +17,13 @@ summary{cursor:pointer;padding:.25rem 0}b.m{display:inline-block;min-width:4.5re
 td,th{text-align:left;padding:.2rem .8rem .2rem 0;vertical-align:top}
 @media(prefers-color-scheme:dark){body{background:#141416;color:#eee}pre{background:#232327}a{color:#8ab4ff}}
 """
+
+
+@get("/openapi.json", include_in_schema=False)
+async def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Answer the OpenAPI 3.1 document."""
+    body = json.dumps(request.app.openapi_schema.to_schema(), ensure_ascii=False).encode()
+    return json_reply(body, headers={"cache-control": "no-cache"})
 
 
 class DocsPage(OpenAPIRenderPlugin):
@@ -82,3 +91,6 @@ def _types(answer: dict[str, Any]) -> str:
 
 def _json(value: object) -> str:
     return f"<pre>{html.escape(json.dumps(value, indent=1, ensure_ascii=False))}</pre>"
+
+
+HANDLERS = [openapi_json]

@@ -5,12 +5,13 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, patch
+from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 
 from comanda.api.authentication import principal_of, request_id_of
 from comanda.api.orders import GUESTS, STAFF, LastEventId
 from comanda.api.replies import documented, documented_stream, event_stream, json_reply
-from comanda.api.services import Services
+from comanda.api.services import Shared
 from comanda.checkout.order_document import OrderDocument, OrderList, read_kitchen, read_order
 from comanda.http.problems import problems
 from comanda.kitchen.advance_order import advance_order
@@ -34,7 +35,7 @@ class StatusChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     **STAFF,
 )
 async def advance(
-    request: Request[Any, Any, Any], services: Services, order_id: UUID, data: StatusChange
+    request: Request[Any, Any, Any], services: Shared, order_id: FromPath[UUID], data: JSONBody[StatusChange]
 ) -> Response[bytes]:
     """Move an order: paid, preparing, ready, picked_up; one step back within 30 s. The status it has is fine."""
     checkout = services.checkout
@@ -60,7 +61,7 @@ async def advance(
     },
     **STAFF,
 )
-async def kitchen(services: Services) -> Response[bytes]:
+async def kitchen(services: Shared) -> Response[bytes]:
     """Answer every order that is paid and not yet picked up."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         return json_reply(await read_kitchen(connection))
@@ -75,7 +76,7 @@ async def kitchen(services: Services) -> Response[bytes]:
     },
     **STAFF,
 )
-async def kitchen_events(services: Services, last_event_id: LastEventId = None) -> Stream:  # noqa: ARG001
+async def kitchen_events(services: Shared, last_event_id: LastEventId = None) -> Stream:  # noqa: ARG001
     """Answer with the list first, whatever was seen before, and with each order that changes."""
     return event_stream(await services.streams.kitchen())
 
@@ -86,7 +87,7 @@ async def kitchen_events(services: Services, last_event_id: LastEventId = None) 
     responses={**documented(200, Board, "Numbers being prepared, and ready ones."), **problems()},
     **GUESTS,
 )
-async def board(services: Services) -> Response[bytes]:
+async def board(services: Shared) -> Response[bytes]:
     """Answer the pickup numbers that the board shows."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         return json_reply(msgspec.json.encode(await read_board(connection)))
@@ -98,7 +99,7 @@ async def board(services: Services) -> Response[bytes]:
     responses={**documented_stream("`board` events, each with the whole board."), **problems()},
     **GUESTS,
 )
-async def board_events(services: Services, last_event_id: LastEventId = None) -> Stream:  # noqa: ARG001
+async def board_events(services: Shared, last_event_id: LastEventId = None) -> Stream:  # noqa: ARG001
     """Answer with the board, and again at every change."""
     return event_stream(await services.streams.board())
 

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from litestar import Response, delete, get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from comanda.api.authentication import SECURITY, require
 from comanda.api.replies import documented, json_reply
-from comanda.api.services import Services
+from comanda.api.services import Shared
 from comanda.http.problems import problems
 from comanda.menu import store
 from comanda.menu.model import (
@@ -44,7 +44,8 @@ ASK_AGAIN = "no-cache"
     },
 )
 async def read_menu(
-    services: Services, if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None
+    services: Shared,
+    if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Response[bytes]:
     """Answer what can be ordered now. Send the ETag back as If-None-Match to be spared an unchanged menu."""
     menu = await services.menu.current()
@@ -55,7 +56,7 @@ async def read_menu(
 
 
 @get("/v1/products", summary="All products and categories", responses=problems(401, 403, 429), **MANAGER)
-async def read_catalogue(services: Services) -> Catalogue:
+async def read_catalogue(services: Shared) -> Catalogue:
     """Answer all that is not archived, sold out or not."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         return await store.read_catalogue(connection)
@@ -67,7 +68,7 @@ async def read_catalogue(services: Services) -> Catalogue:
     responses=problems(400, 401, 403, 409, 413, 422, 429),
     **MANAGER,
 )
-async def add_category(services: Services, data: NewCategory) -> CategoryRecord:
+async def add_category(services: Shared, data: JSONBody[NewCategory]) -> CategoryRecord:
     """Add a category to the menu."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         return await store.add_category(connection, data, services.checkout.clock())
@@ -79,7 +80,9 @@ async def add_category(services: Services, data: NewCategory) -> CategoryRecord:
     responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
     **MANAGER,
 )
-async def change_category(services: Services, category_id: UUID, data: CategoryChange) -> CategoryRecord:
+async def change_category(
+    services: Shared, category_id: FromPath[UUID], data: JSONBody[CategoryChange]
+) -> CategoryRecord:
     """Change name or position of a category."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         return await store.change_category(connection, category_id, data, services.checkout.clock())
@@ -91,14 +94,14 @@ async def change_category(services: Services, category_id: UUID, data: CategoryC
     responses=problems(401, 403, 404, 429),
     **MANAGER,
 )
-async def archive_category(services: Services, category_id: UUID) -> None:
+async def archive_category(services: Shared, category_id: FromPath[UUID]) -> None:
     """Take a category and its products off the menu; old orders keep them."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         await store.archive_category(connection, category_id, services.checkout.clock())
 
 
 @post("/v1/products", summary="Add a product", responses=problems(400, 401, 403, 413, 422, 429), **MANAGER)
-async def add_product(services: Services, data: NewProduct) -> ProductRecord:
+async def add_product(services: Shared, data: JSONBody[NewProduct]) -> ProductRecord:
     """Add a product to a category."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         return await store.add_product(connection, data, services.checkout.clock())
@@ -110,7 +113,7 @@ async def add_product(services: Services, data: NewProduct) -> ProductRecord:
     responses=problems(400, 401, 403, 404, 413, 422, 429),
     **MANAGER,
 )
-async def change_product(services: Services, product_id: UUID, data: ProductChange) -> ProductRecord:
+async def change_product(services: Shared, product_id: FromPath[UUID], data: JSONBody[ProductChange]) -> ProductRecord:
     """Change a product; `available: false` takes it off the menu for now."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         return await store.change_product(connection, product_id, data, services.checkout.clock())
@@ -122,7 +125,7 @@ async def change_product(services: Services, product_id: UUID, data: ProductChan
     responses=problems(401, 403, 404, 429),
     **MANAGER,
 )
-async def archive_product(services: Services, product_id: UUID) -> None:
+async def archive_product(services: Shared, product_id: FromPath[UUID]) -> None:
     """Take a product off the menu for good; old orders keep it."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         await store.archive_product(connection, product_id, services.checkout.clock())

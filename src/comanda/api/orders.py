@@ -4,12 +4,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from comanda.api.authentication import SECURITY, address_of, principal_of, request_id_of, require
 from comanda.api.replies import documented, documented_stream, event_stream, json_reply
-from comanda.api.services import Services
+from comanda.api.services import Shared
 from comanda.checkout.cancel_order import cancel_order
 from comanda.checkout.order_document import (
     OrderDocument,
@@ -29,14 +29,14 @@ from comanda.staff.keys import Role
 
 IdempotencyHeader = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         description="16 to 64 printable ASCII characters, random. The same key and body make one thing once, for 24 h.",
     ),
 ]
 LastEventId = Annotated[
     str | None,
-    Parameter(header="Last-Event-ID", description="The last event that was seen, to go on from there."),
+    HeaderParameter(name="Last-Event-ID", description="The last event that was seen, to go on from there."),
 ]
 STAFF: dict[str, Any] = {"guards": [require(Role.STAFF)], "security": SECURITY, "tags": ["staff"]}
 GUESTS: dict[str, Any] = {"tags": ["guests"]}
@@ -53,8 +53,8 @@ GUESTS: dict[str, Any] = {"tags": ["guests"]}
 )
 async def place(
     request: Request[Any, Any, Any],
-    services: Services,
-    data: OrderRequest,
+    services: Shared,
+    data: JSONBody[OrderRequest],
     idempotency_key: IdempotencyHeader = None,
 ) -> Response[bytes]:
     """Store the order, ask for its Pix and answer with the QR code.
@@ -88,7 +88,7 @@ async def place(
     responses={**documented(200, OrderDocument, "The order as it now is."), **problems(404)},
     **GUESTS,
 )
-async def read(services: Services, order_id: UUID) -> Response[bytes]:
+async def read(services: Shared, order_id: FromPath[UUID]) -> Response[bytes]:
     """Answer an order as it now is. Its id is all that is needed, and cannot be guessed."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         order = await read_order(connection, order_id)
@@ -106,7 +106,7 @@ async def read(services: Services, order_id: UUID) -> Response[bytes]:
     },
     **GUESTS,
 )
-async def events(services: Services, order_id: UUID, last_event_id: LastEventId = None) -> Stream:
+async def events(services: Shared, order_id: FromPath[UUID], last_event_id: LastEventId = None) -> Stream:
     """Answer with the order, and again at every change."""
     return event_stream(await services.streams.order(order_id, last_event_id))
 
@@ -118,7 +118,7 @@ async def events(services: Services, order_id: UUID, last_event_id: LastEventId 
     responses={**documented(200, OrderDocument, "The cancelled order."), **problems(404, 409)},
     **GUESTS,
 )
-async def cancel(request: Request[Any, Any, Any], services: Services, order_id: UUID) -> Response[bytes]:
+async def cancel(request: Request[Any, Any, Any], services: Shared, order_id: FromPath[UUID]) -> Response[bytes]:
     """Cancel an order before it is paid. Again is the same answer."""
     await cancel_order(services.checkout, order_id, request_id=request_id_of(request))
     async with services.checkout.pool.acquire(timeout=5) as connection:
@@ -133,10 +133,10 @@ async def cancel(request: Request[Any, Any, Any], services: Services, order_id: 
     **STAFF,
 )
 async def page(
-    services: Services,
-    status: OrderStatus | None = None,
-    cursor: Annotated[str | None, Parameter(max_length=200)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
+    services: Shared,
+    status: FromQuery[OrderStatus | None] = None,
+    cursor: Annotated[str | None, QueryParameter(max_length=200)] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
 ) -> Response[bytes]:
     """Answer a page of orders; `next_cursor` leads to the next."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
@@ -151,9 +151,9 @@ async def page(
 )
 async def refund(
     request: Request[Any, Any, Any],
-    services: Services,
-    order_id: UUID,
-    data: RefundRequest,
+    services: Shared,
+    order_id: FromPath[UUID],
+    data: JSONBody[RefundRequest],
     idempotency_key: IdempotencyHeader = None,
 ) -> RefundDocument:
     """Promise a refund, of lines or of all that is left; the provider is asked until it decides.
@@ -179,7 +179,7 @@ async def refund(
     responses=problems(401, 403, 404, 429),
     **STAFF,
 )
-async def refunds(services: Services, order_id: UUID) -> RefundList:
+async def refunds(services: Shared, order_id: FromPath[UUID]) -> RefundList:
     """Answer an order's refunds, oldest first, and where each stands."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
         await read_order(connection, order_id)

@@ -1,6 +1,9 @@
 """What the handlers of one process share."""
 
+from typing import TypeAlias
+
 import msgspec
+from litestar.di import NamedDependency
 
 from comanda.api.streams import Streams
 from comanda.checkout.context import Checkout
@@ -28,3 +31,7 @@ class Services(msgspec.Struct, frozen=True):
     streams: Streams
     limits: Limits
     ready: Readiness
+
+
+Shared: TypeAlias = NamedDependency[Services]
+"""How a handler asks for the services."""

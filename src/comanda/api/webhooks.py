@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody
 
 from comanda.api.authentication import request_id_of
 from comanda.api.replies import json_reply
-from comanda.api.services import Services
+from comanda.api.services import Shared
 from comanda.checkout import measures
 from comanda.errors import BadRequest, Unauthenticated
 from comanda.http.problems import problems
@@ -38,7 +39,7 @@ class Notification(msgspec.Struct):
     id: str | int | None = None
     live_mode: bool | None = None
     date_created: str | None = None
-    data: NotificationData | None = None
+    data: JSONBody[NotificationData] | None = None
 
 
 class Receipt(msgspec.Struct):
@@ -59,7 +60,7 @@ class Receipt(msgspec.Struct):
         **problems(400, 401, 413),
     },
 )
-async def receive(request: Request[Any, Any, Any], services: Services) -> Response[bytes]:
+async def receive(request: Request[Any, Any, Any], services: Shared) -> Response[bytes]:
     """Store a signed notification and answer at once; a repeated one is stored once.
 
     Legacy IPN and other topics are answered 200 and dropped: the one cannot be verified, the others say nothing of

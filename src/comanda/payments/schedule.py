@@ -15,7 +15,7 @@ REVIEW_EVERY = 3600
 
 
 def backoff(tries: int, settings: Settings, chance: random.Random) -> timedelta:
-    """Answer how long to wait after `tries` failed tries: doubling from RETRY_FIRST to RETRY_MAX, less up to a third."""
+    """Answer how long to wait after `tries` tries: doubling from RETRY_FIRST to RETRY_MAX, less up to a third."""
     seconds = min(settings.retry_first * 2 ** min(tries, 20), settings.retry_max)
     return _jittered(seconds, chance)
 

@@ -61,9 +61,7 @@ def require_operator(request: web.Request, *, from_anywhere: bool) -> None:
     if from_anywhere:
         return
     if not _loopback(request.remote or ""):
-        raise NotTheOperatorError(
-            "operator actions are taken from this machine; --operator-from-anywhere opens them"
-        )
+        raise NotTheOperatorError("operator actions are taken from this machine; --operator-from-anywhere opens them")
     # A name that somebody else's DNS leads to loopback is no address of this machine.
     name = request.url.host or ""
     if name != "localhost" and not _loopback(name):

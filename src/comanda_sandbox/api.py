@@ -185,9 +185,7 @@ def _answer(handler: Handler, call: Call) -> web.Response:
         return refusal(refused)
 
 
-async def _answer_with_fault(
-    fault: Fault, handler: Handler, call: Call, request: web.Request
-) -> web.Response:
+async def _answer_with_fault(fault: Fault, handler: Handler, call: Call, request: web.Request) -> web.Response:
     values = fault.values
     answer = web.Response()
     match fault.name:

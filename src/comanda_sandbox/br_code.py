@@ -104,9 +104,7 @@ def amount_cents(values: dict[str, str]) -> int:
 
 def _field(key: str, value: str, longest: int) -> str:
     if not value or len(value) > longest or not value.isascii() or not value.isprintable():
-        raise InvalidBrCodeError(
-            f"field {key} takes 1 to {longest} printable ASCII characters, not {value!r}"
-        )
+        raise InvalidBrCodeError(f"field {key} takes 1 to {longest} printable ASCII characters, not {value!r}")
     return f"{key}{len(value):02d}{value}"
 
 

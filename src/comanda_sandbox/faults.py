@@ -3,6 +3,7 @@
 Nothing here is left to chance: a fault hits the first ``times`` things that match it, after ``skip`` of them.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,9 +41,7 @@ class Field:
             value = float(value)
         in_range = not isinstance(value, int | float) or 0 <= value <= self.most
         if type(value) is not self.kind or not in_range:
-            raise ValueError(
-                f"{name} takes a value of type {self.kind.__name__}, numbers from 0 to {self.most}"
-            )
+            raise ValueError(f"{name} takes a value of type {self.kind.__name__}, numbers from 0 to {self.most}")
         if self.choices and value not in self.choices:
             raise ValueError(f"{name} is one of {', '.join(self.choices)}")
         return value
@@ -126,9 +125,7 @@ KINDS: Mapping[str, Kind] = {
         operations=("search_payments",),
     ),
     # Refunds.
-    "refund_in_process": Kind(
-        "refund", "the refund waits for the operator's decision", operations=("create_refund",)
-    ),
+    "refund_in_process": Kind("refund", "the refund waits for the operator's decision", operations=("create_refund",)),
     "refund_refused": Kind(
         "refund",
         "400: not enough balance; `code`, if given, as its cause",
@@ -240,6 +237,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._armed: list[Fault] = []
+        self._strike = asyncio.Event()
         self._last_id = 0
 
     def arm(self, body: Mapping[str, Any]) -> Fault:
@@ -262,8 +260,7 @@ class Faults:
             raise UnknownFaultError(f"{name} has no field {wrong!r}; known: {', '.join(known)}")
         try:
             values = {
-                key: one.check(key, body[key]) if key in body else one.default
-                for key, one in kind.fields.items()
+                key: one.check(key, body[key]) if key in body else one.default for key, one in kind.fields.items()
             }
             times = Field(int, None).check("times", body.get("times", 1))
             skip = Field(int, 0).check("skip", body.get("skip", 0))
@@ -287,6 +284,12 @@ class Faults:
         self._armed = kept
         return cleared
 
+    async def struck(self, fault: Fault, times: int = 1) -> None:
+        """Wait until a fault has struck so many times."""
+        while fault.struck < times:
+            self._strike.clear()
+            await self._strike.wait()
+
     def strike_one(self, point: str, target: Target) -> Fault | None:
         """The first fault that strikes here, if any: for points where two would contradict each other."""
         return next((one for one in list(self._armed) if self._strikes(one, point, target)), None)
@@ -309,6 +312,7 @@ class Faults:
             fault.skip -= 1
             return False
         fault.struck += 1
+        self._strike.set()
         if fault.times is not None:
             fault.times -= 1
             if not fault.times:

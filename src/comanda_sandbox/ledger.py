@@ -184,7 +184,7 @@ class Ledger:
             terms.append("created_at <= ?")
             values.append(_encode(created_by))
         where = "where " + " and ".join(terms)
-        total = self._db.execute(f"select count(*) from payments {where}", values).fetchone()[0]  # noqa: S608 - our columns
+        total = self._db.execute(f"select count(*) from payments {where}", values).fetchone()[0]
         way = "desc" if descending else "asc"
         page = f"{where} order by {order_by} {way}, id {way} limit {limit:d} offset {offset:d}"
         return self._payments(page, values), total
@@ -220,7 +220,7 @@ class Ledger:
     def refunds(self, payment_id: int | None = None) -> list[Refund]:
         """All refunds or those of one payment, oldest first."""
         where, values = ("", ()) if payment_id is None else ("where payment_id = ?", (payment_id,))
-        rows = self._db.execute(f"select * from refunds {where} order by id", values)  # noqa: S608 - constant text
+        rows = self._db.execute(f"select * from refunds {where} order by id", values)
         return [Refund(**_decoded(row)) for row in rows]
 
     # Idempotency keys
@@ -238,9 +238,7 @@ class Ledger:
 
     def idempotency_keys(self) -> list[tuple[str, str, int]]:
         """Every scope and key, and the id of what it brought about."""
-        return [
-            tuple(row) for row in self._db.execute("select scope, key, result_id from keys order by rowid")
-        ]
+        return [tuple(row) for row in self._db.execute("select scope, key, result_id from keys order by rowid")]
 
     # Deliveries
 
@@ -312,9 +310,7 @@ class Ledger:
                 self._db.execute("update numbers set next = next")
             return
         if version or tables:
-            raise UnusableLedgerError(
-                f"{path} is not a ledger of version {_VERSION}: move it away or name another"
-            )
+            raise UnusableLedgerError(f"{path} is not a ledger of version {_VERSION}: move it away or name another")
         # Ids start from the time at which a ledger is made, so that whoever has met an earlier ledger's ids
         # never meets them again. A hundred a second keep them at the 12 digits of Mercado Pago's.
         now = time.time_ns()
@@ -333,14 +329,14 @@ class Ledger:
     def _insert(self, table: str, value: Payment | Refund | Delivery) -> None:
         row = {name: _encode(one) for name, one in asdict(value).items()}
         names, marks = ", ".join(row), ", ".join("?" * len(row))
-        self._db.execute(f"insert into {table} ({names}) values ({marks})", list(row.values()))  # noqa: S608 - our columns
+        self._db.execute(f"insert into {table} ({names}) values ({marks})", list(row.values()))
 
     def _payments(self, clause: str, values: list[Any]) -> list[Payment]:
-        rows = self._db.execute(f"select * from payments {clause}", values)  # noqa: S608 - our clauses
+        rows = self._db.execute(f"select * from payments {clause}", values)
         return [Payment(**_decoded(row)) for row in rows]
 
     def _deliveries(self, clause: str, values: list[Any]) -> list[Delivery]:
-        rows = self._db.execute(f"select * from deliveries {clause}", values)  # noqa: S608 - our clauses
+        rows = self._db.execute(f"select * from deliveries {clause}", values)
         return [Delivery(**_decoded(row)) for row in rows]
 
 

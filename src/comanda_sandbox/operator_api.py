@@ -139,9 +139,7 @@ async def _decide_refund(request: web.Request, sandbox: Sandbox) -> web.Response
 async def _ledger(_request: web.Request, sandbox: Sandbox) -> web.Response:
     sandbox.sweep()
     ledger = sandbox.ledger
-    keys = [
-        {"scope": scope, "key": key, "result_id": result} for scope, key, result in ledger.idempotency_keys()
-    ]
+    keys = [{"scope": scope, "key": key, "result_id": result} for scope, key, result in ledger.idempotency_keys()]
     return json_answer(
         {
             "now": written(sandbox.clock.now()),

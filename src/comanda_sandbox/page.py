@@ -113,16 +113,12 @@ def _page(
     status: int = 200,
 ) -> web.Response:
     if only:
-        sections = _section(
-            "Pagamento", [only], "", f'<input type="hidden" name="payment" value="{only.id}">'
-        )
+        sections = _section("Pagamento", [only], "", f'<input type="hidden" name="payment" value="{only.id}">')
         other_url, other_text = "/", "Ver todos"
     else:
         kept = '<input type="hidden" name="auto" value="1">' if refresh else ""
         opened, finished = sandbox.ledger.open_payments(_OPEN), sandbox.ledger.finished_payments(_FINISHED)
-        sections = _section(
-            "Em aberto", opened, "Nenhum Pix em aberto. Faça um pedido e ele aparece aqui.", kept
-        )
+        sections = _section("Em aberto", opened, "Nenhum Pix em aberto. Faça um pedido e ele aparece aqui.", kept)
         sections += _section("Encerrados há pouco", finished, "Nada ainda.", kept)
         other_url, other_text = ("/", "Parar de atualizar") if refresh else ("/?auto=1", "Atualizar sozinha")
     text = Template(_PAGE).substitute(

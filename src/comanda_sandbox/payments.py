@@ -68,9 +68,7 @@ def approve(payment: Payment, now: datetime, *, late: bool = False) -> Payment:
     """
     open_ones = {"pending", "in_process"}
     if payment.status == "cancelled" and not late:
-        raise ImpossibleMoveError(
-            f"payment {payment.id} is {_state(payment)}; to play a late payment, say late=true"
-        )
+        raise ImpossibleMoveError(f"payment {payment.id} is {_state(payment)}; to play a late payment, say late=true")
     _require(payment, open_ones | ({"cancelled"} if late else set()), "be paid")
     return replace(payment, status="approved", status_detail="accredited", approved_at=now, updated_at=now)
 
@@ -114,9 +112,7 @@ def resolve(payment: Payment, now: datetime) -> Payment:
 def charge_back(payment: Payment, now: datetime, *, outcome: str = "in_process") -> Payment:
     """The payer's bank takes the money back; ``outcome`` is in_process, settled or reimbursed."""
     _require(payment, {"approved", "in_mediation", "charged_back"}, "be charged back")
-    if payment.status == "charged_back" and (
-        payment.status_detail != "in_process" or outcome == "in_process"
-    ):
+    if payment.status == "charged_back" and (payment.status_detail != "in_process" or outcome == "in_process"):
         raise ImpossibleMoveError(f"payment {payment.id} is {_state(payment)} already")
     return replace(payment, status="charged_back", status_detail=outcome, updated_at=now)
 
@@ -135,9 +131,7 @@ def refunded(payment: Payment, amount_cents: int, now: datetime) -> Payment:
 def decide(refund: Refund, now: datetime, *, approved: bool) -> Refund:
     """The operator's word on a refund in process."""
     if refund.status != "in_process":
-        raise ImpossibleMoveError(
-            f"refund {refund.id} is {refund.status}: only one in process can be decided"
-        )
+        raise ImpossibleMoveError(f"refund {refund.id} is {refund.status}: only one in process can be decided")
     return replace(refund, status="approved" if approved else "rejected", updated_at=now)
 
 

@@ -17,9 +17,7 @@ def encoded(value: Any) -> bytes:
     return _ENCODER.encode(value)
 
 
-def payment_json(
-    payment: Payment, refunds: list[Refund], *, live_mode: bool, page_url: str
-) -> dict[str, Any]:
+def payment_json(payment: Payment, refunds: list[Refund], *, live_mode: bool, page_url: str) -> dict[str, Any]:
     """A payment as Mercado Pago answers it, amounts as Decimals in reais.
 
     Args:

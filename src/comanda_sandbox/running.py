@@ -71,6 +71,10 @@ class RunningSandbox:
         body = {"fault": fault, "times": times, "skip": skip, "match": dict(match or {}), **values}
         return self.sandbox.faults.arm(body)
 
+    async def struck(self, fault: Fault, times: int = 1) -> None:
+        """Wait until a fault has struck so many times: a request that it holds back has come, say."""
+        await self.sandbox.faults.struck(fault, times)
+
     def clear_faults(self) -> None:
         """Disarm every fault."""
         self.sandbox.faults.clear()
@@ -98,7 +102,11 @@ class RunningSandbox:
         return self.sandbox.behaviour
 
     async def advance(self, **by: float) -> None:
-        """Move the clock, by ``timedelta``'s arguments, and wait until what is due by then is done."""
+        """Move the clock, by ``timedelta``'s arguments: what is due before is done before, what is due by then after.
+
+        Webhooks are waited for until they are answered or time out.
+        """
+        await self.settled()
         self.sandbox.clock.advance(timedelta(**by))
         await self.settled()
 

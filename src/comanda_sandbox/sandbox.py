@@ -119,9 +119,7 @@ class Sandbox:
             if earlier[0] != fingerprint and self.behaviour.payment_key_reuse == "refuse":
                 raise RefusedError(409, "The idempotency key was used with another body")
             payment = self.payment(earlier[1])
-            return (
-                payment if self.behaviour.payment_replay == "current_state" else payments.as_created(payment)
-            )
+            return payment if self.behaviour.payment_replay == "current_state" else payments.as_created(payment)
         now = self.clock.now()
         asked = payment_request(body, now=now, seller_email=self.settings.seller_email)
         with self._changes():
@@ -180,9 +178,7 @@ class Sandbox:
                 400, "Not valid action, resource is in a state that does not allow this operation", code=3005
             )
         if payment.status not in {"pending", "in_process"}:
-            raise RefusedError(
-                400, "The action requested is not valid for the current payment state", code=2063
-            )
+            raise RefusedError(400, "The action requested is not valid for the current payment state", code=2063)
         return self.move(payment_id, payments.cancel)
 
     def create_refund(self, payment_id: int, amount_cents: int | None, key: str) -> tuple[Refund, bool]:
@@ -207,9 +203,7 @@ class Sandbox:
         target = Target("create_refund", payment.id, payment.external_reference)
         fault = self.faults.strike_one("refund", target)
         if fault and fault.name == "refund_refused":
-            raise RefusedError(
-                400, "The seller's balance is not enough for this refund", code=fault.values["code"]
-            )
+            raise RefusedError(400, "The seller's balance is not enough for this refund", code=fault.values["code"])
         with self._changes():
             refund = self._add_refund(payment, amount_cents, in_process=fault is not None)
             self.ledger.remember(scope, key, fingerprint=str(amount_cents), result_id=refund.id)
@@ -287,9 +281,7 @@ class Sandbox:
 
     def _refundable(self, payment: Payment, amount_cents: int | None) -> int:
         if payment.status != "approved":
-            raise RefusedError(
-                400, "The action requested is not valid for the current payment state", code=2063
-            )
+            raise RefusedError(400, "The action requested is not valid for the current payment state", code=2063)
         if payment.approved_at and self.clock.now() - payment.approved_at > payments.REFUND_WINDOW:
             raise RefusedError(400, "The payment is older than the 180 days in which it can be refunded")
         rest = payment.amount_cents - sum(
@@ -297,9 +289,7 @@ class Sandbox:
         )
         wanted = rest if amount_cents is None else amount_cents
         if not 0 < wanted <= rest:
-            raise RefusedError(
-                400, "The transaction_amount is invalid for the current payment state", code=2017
-            )
+            raise RefusedError(400, "The transaction_amount is invalid for the current payment state", code=2017)
         return wanted
 
     def _add_refund(self, payment: Payment, amount_cents: int, *, in_process: bool) -> Refund:

@@ -1,6 +1,5 @@
 """The sandbox as an HTTP server."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -48,9 +47,12 @@ async def serving(settings: Settings, *, host: str, port: int) -> AsyncIterator[
         bound = runner.addresses[0][1]
         yield sandbox, f"http://{f'[{host}]' if ':' in host else host}:{bound}"
     finally:
+        # Whatever a fault holds back is let go, so that the server can end.
         sandbox.stopping.set()
-        await asyncio.shield(runner.cleanup())
-        await sandbox.stop()
+        try:
+            await runner.cleanup()
+        finally:
+            await sandbox.stop()
 
 
 @web.middleware

@@ -97,9 +97,7 @@ def idempotency_key(headers: Mapping[str, str]) -> str:
     """
     key = headers.get("X-Idempotency-Key", "").strip()
     if not 1 <= len(key) <= 64:
-        raise RefusedError(
-            400, "Header X-Idempotency-Key can't be null and takes 1 to 64 characters", code=4292
-        )
+        raise RefusedError(400, "Header X-Idempotency-Key can't be null and takes 1 to 64 characters", code=4292)
     return key
 
 
@@ -236,9 +234,7 @@ def _notification_url(value: object) -> str | None:
     if isinstance(value, str) and len(value) > 248:
         raise RefusedError(400, "notification_url must be shorter than 248 characters", code=4021)
     try:
-        parts = (
-            urlsplit(value) if isinstance(value, str) and value.isascii() and value.isprintable() else None
-        )
+        parts = urlsplit(value) if isinstance(value, str) and value.isascii() and value.isprintable() else None
         good = parts is not None and parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
@@ -254,8 +250,7 @@ def _expiry(value: object, now: datetime) -> datetime:
     if moment is None:
         raise RefusedError(
             400,
-            "The following parameters must be valid date and format (yyyy-MM-dd'T'HH:mm:ssz):"
-            " date_of_expiration",
+            "The following parameters must be valid date and format (yyyy-MM-dd'T'HH:mm:ssz): date_of_expiration",
             code=23,
         )
     if not SHORTEST_LIFE <= moment - now <= LONGEST_LIFE:

@@ -114,9 +114,7 @@ def _changed(delivery: Delivery, fault: Fault, now: datetime) -> Delivery:
 def _beside(true: Delivery, fault: Fault, now: datetime) -> list[Delivery]:
     """What the fault sends beside the notification, ids still to be given."""
     flavour = fault.name.removeprefix("webhook_")
-    extra = replace(
-        true, flavour=flavour, attempts_to_lose=0, waits_for_next=False, state="pending", due_at=now
-    )
+    extra = replace(true, flavour=flavour, attempts_to_lose=0, waits_for_next=False, state="pending", due_at=now)
     made: list[Delivery] = []
     match fault.name:
         case "webhook_duplicated":
@@ -285,9 +283,7 @@ class Courier:
                 after.id,
                 after.payment_id,
                 result,
-                "given up"
-                if after.due_at is None
-                else f"again in {(after.due_at - now).total_seconds():.1f} s",
+                "given up" if after.due_at is None else f"again in {(after.due_at - now).total_seconds():.1f} s",
             )
 
 

@@ -8,6 +8,7 @@ import ipaddress
 import zoneinfo
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
@@ -50,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         MINIMUM_PAYMENT_TIMEOUT
     )
     payment_expiry_margin: Annotated[int, msgspec.Meta(ge=120, le=3600)] = 600
-    provider_timeout_ms: Milliseconds = 8_000
+    provider_timeout_ms: Milliseconds = 5_000
     provider_connect_timeout_ms: Milliseconds = 2_000
     provider_connections: Count = 32
     webhook_tolerance: Seconds = 24 * 3600
@@ -219,5 +220,6 @@ def _is_in_cluster(host: str) -> bool:
     return "." not in host or host.endswith((".svc", ".svc.cluster.local"))
 
 
+@lru_cache(maxsize=16)
 def _networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())

@@ -68,7 +68,7 @@ async def place_order(
         request: as the guest sent it, decoded.
         products: the menu as it is now.
         key: the caller's idempotency key, if there was one.
-        client: the caller's address; stored as a keyed hash, and only while the order is unpaid. Empty: not counted.
+        client: the caller's address; stored as a keyed hash, and only while the order is unpaid. Empty: one that meets no limit.
         request_id: for logs and the provider's call.
 
     Returns:
@@ -130,7 +130,7 @@ async def place_order(
         if not await comanda.orders.store.insert(
             connection,
             order,
-            max_unpaid=settings.max_unpaid_orders,
+            max_unpaid=settings.max_unpaid_orders if client else None,
             max_unpaid_of_client=settings.max_unpaid_orders_per_client,
         ):
             raise TooMany(

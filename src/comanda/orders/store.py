@@ -13,8 +13,8 @@ INSERT = """
 WITH placed AS (
     INSERT INTO orders (id, status, total_cents, name, notes, client_hash, request_id, created_at, status_changed_at)
     SELECT $1, 'awaiting_payment', $2, $3, $4, $5, $6, $7, $7
-    WHERE (SELECT count(*) FROM (
-               SELECT FROM orders WHERE status = 'awaiting_payment' LIMIT $13) AS unpaid) < $13
+    WHERE ($13::int IS NULL OR (SELECT count(*) FROM (
+               SELECT FROM orders WHERE status = 'awaiting_payment' LIMIT $13) AS unpaid) < $13)
       AND ($5::bytea IS NULL OR (SELECT count(*) FROM (
                SELECT FROM orders WHERE status = 'awaiting_payment' AND client_hash = $5 LIMIT $14) AS theirs) < $14)
     RETURNING id
@@ -57,11 +57,11 @@ class OrderItem(msgspec.Struct, frozen=True):
     unit_price_cents: int
 
 
-async def insert(connection: Connection, order: NewOrder, *, max_unpaid: int, max_unpaid_of_client: int) -> bool:
+async def insert(connection: Connection, order: NewOrder, *, max_unpaid: int | None, max_unpaid_of_client: int) -> bool:
     """Store a new order with its lines and the first row of its history.
 
     Args:
-        max_unpaid: how many unpaid orders there may be in all.
+        max_unpaid: how many unpaid orders there may be in all; None for any number.
         max_unpaid_of_client: how many of the same `client_hash`; one without a hash is not counted.
 
     Returns:

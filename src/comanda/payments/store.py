@@ -1,7 +1,7 @@
 """Payments in PostgreSQL: intent first, then what the provider said, each change with its history row."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +12,10 @@ from comanda.money import Cents
 from comanda.payments.model import NewPayment, Payment, PaymentStatus
 from comanda.payments.provider import ProviderPayment
 
+WATCH_AGAIN = timedelta(seconds=10)
 COLUMNS = ", ".join(Payment.__struct_fields__)
-NEW_COLUMNS = ", ".join(NewPayment.__struct_fields__)
+NEW_WATCH_AGAIN = timedelta(seconds=10)
+COLUMNS = ", ".join(NewPayment.__struct_fields__)
 
 INSERT = f"""
 WITH intended AS (
@@ -67,6 +69,7 @@ UPDATE payments
 SET watched_until = $2,
     next_check_at = CASE WHEN status = 'requested' THEN next_check_at ELSE LEAST(next_check_at, $3) END
 WHERE order_id = ANY($1::uuid[]) AND status IN ('requested', 'pending', 'in_process')
+  AND (watched_until IS NULL OR watched_until <= $4)
 """
 
 
@@ -200,5 +203,9 @@ async def claim_due(connection: Connection, *, now: datetime, lease_until: datet
 async def note_watched(
     connection: Connection, order_ids: Iterable[UUID], *, watched_until: datetime, check_by: datetime
 ) -> None:
-    """Note that guests are looking at these orders, so that the provider is asked soon rather than rarely."""
-    await connection.execute(WATCH, list(order_ids), watched_until, check_by)
+    """Note that guests are looking at these orders, so that the provider is asked soon rather than rarely.
+
+    One that is noted for a while yet is left alone: many looks are no reason for many writes.
+    """
+    lately = watched_until - WATCH_AGAIN
+    await connection.execute(WATCH, list(order_ids), watched_until, check_by, lately)

@@ -14,8 +14,7 @@ from comanda.payments.provider import ProviderPayment
 
 WATCH_AGAIN = timedelta(seconds=10)
 COLUMNS = ", ".join(Payment.__struct_fields__)
-NEW_WATCH_AGAIN = timedelta(seconds=10)
-COLUMNS = ", ".join(NewPayment.__struct_fields__)
+NEW_COLUMNS = ", ".join(NewPayment.__struct_fields__)
 
 INSERT = f"""
 WITH intended AS (

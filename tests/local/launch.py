@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Self
 
 from comanda_local.orphans import children_of
 from comanda_local.postgres import processes_in
+from comanda_local.privileges import database_account, run_as
 
 ANY_PORTS = {"PORT": "0", "OPS_PORT": "0", "SANDBOX_PORT": "0"}
 
@@ -137,12 +137,7 @@ def ordinary_user() -> list[str]:
 
     As root it is `nobody`, who keeps the one right to walk to this project and its Python, wherever they lie.
     """
-    if os.geteuid() != 0:
-        return []
-    setpriv = shutil.which("setpriv")
-    assert setpriv is not None, "util-linux is part of every Debian and Ubuntu"
-    capability = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
-    return [setpriv, "--reuid=nobody", "--regid=65534", "--clear-groups", *capability, "--"]
+    return run_as(database_account(Path("/")))
 
 
 def eventually(condition: Callable[[], bool], what: str, timeout_seconds: float = 20.0) -> None:

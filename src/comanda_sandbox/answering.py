@@ -42,7 +42,8 @@ def authorize(header: str, token: str) -> None:
     given = given.strip()
     if scheme.lower() != "bearer" or not given:
         raise RefusedError(401, "Must provide your access_token to proceed", code=5)
-    if hmac.compare_digest(given.encode(), token.encode()):
+    # Headers may hold any bytes, which aiohttp hands on as surrogates.
+    if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
         return
     if given.startswith("TEST-") != token.startswith("TEST-"):
         raise RefusedError(401, "Unauthorized use of live credentials", code=7)

@@ -167,7 +167,7 @@ def _door(operation: str, handler: Handler) -> Callable[[web.Request], Any]:
                 page_url=str(request.url.origin()),
             )
             sandbox.sweep()
-            fault = sandbox.faults.strike_one("request", _target(call))
+            fault = sandbox.faults.strike_one("request", _target(call)) if sandbox.faults.armed() else None
             if fault is None:
                 return _answer(handler, call)
             return await _answer_with_fault(fault, handler, call, request)

@@ -70,7 +70,10 @@ class Ledger:
 
     def __init__(self, path: Path | None) -> None:
         try:
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1)
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0.2)
+        except sqlite3.Error as error:
+            raise UnusableLedgerError(f"cannot open {path}: {error}") from None
+        try:
             self._db.row_factory = sqlite3.Row
             # The lock is the process's: it goes with it, even after kill -9.
             self._db.execute("pragma locking_mode = exclusive")
@@ -78,12 +81,9 @@ class Ledger:
             self._db.execute("pragma synchronous = normal")
             self._db.execute("pragma foreign_keys = on")
             self._prepare(path)
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise UnusableLedgerError(f"{path} is in use by another sandbox: stop it first") from None
-            raise UnusableLedgerError(f"cannot open {path}: {error}") from None
-        except sqlite3.DatabaseError as error:
-            raise UnusableLedgerError(f"{path} is not a ledger ({error}): name another file") from None
+        except (sqlite3.Error, UnusableLedgerError) as error:
+            self._db.close()
+            raise _unusable(path, error) from None
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -338,6 +338,16 @@ class Ledger:
     def _deliveries(self, clause: str, values: list[Any]) -> list[Delivery]:
         rows = self._db.execute(f"select * from deliveries {clause}", values)
         return [Delivery(**_decoded(row)) for row in rows]
+
+
+def _unusable(path: Path | None, error: Exception) -> UnusableLedgerError:
+    if isinstance(error, UnusableLedgerError):
+        return error
+    if "locked" in str(error):
+        return UnusableLedgerError(f"{path} is in use by another sandbox: stop it first")
+    if isinstance(error, sqlite3.OperationalError):
+        return UnusableLedgerError(f"cannot use {path}: {error}")
+    return UnusableLedgerError(f"{path} is not a ledger ({error}): name another file")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -120,7 +120,7 @@ def _page(
         opened, finished = sandbox.ledger.open_payments(_OPEN), sandbox.ledger.finished_payments(_FINISHED)
         sections = _section("Em aberto", opened, "Nenhum Pix em aberto. Faça um pedido e ele aparece aqui.", kept)
         sections += _section("Encerrados há pouco", finished, "Nada ainda.", kept)
-        other_url, other_text = ("/", "Parar de atualizar") if refresh else ("/?auto=1", "Atualizar sozinha")
+        other_url, other_text = ("/", "Parar de atualizar") if refresh else ("/?auto=1", "Atualizar automaticamente")
     text = Template(_PAGE).substitute(
         refresh=f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if refresh else "",
         other_url=other_url,

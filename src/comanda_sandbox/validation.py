@@ -96,7 +96,7 @@ def idempotency_key(headers: Mapping[str, str]) -> str:
         RefusedError: it is missing, empty or too long (4292).
     """
     key = headers.get("X-Idempotency-Key", "").strip()
-    if not 1 <= len(key) <= 64:
+    if not 1 <= len(key) <= 64 or not key.isprintable():
         raise RefusedError(400, "Header X-Idempotency-Key can't be null and takes 1 to 64 characters", code=4292)
     return key
 

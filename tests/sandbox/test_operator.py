@@ -119,6 +119,7 @@ async def test_refunds(sandbox: RunningSandbox, caller: Caller, body: Any, cents
         ("cancel", {"by": "magic"}),
         ("charge-back", {"outcome": "won"}),
         ("refund", {"amount": "1"}),
+        ("refund", {"amount": 1.001}),
         ("refund", {"amount_cents": 1.5}),
         ("refund", {"amount_cents": 0}),
         ("expire", {"late": True}),

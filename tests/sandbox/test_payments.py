@@ -113,6 +113,10 @@ BAD_FIELDS: list[tuple[dict[str, Any], int]] = [
     ({"notification_url": "http://comanda.com.br/hook"}, 4020),
     ({"notification_url": "https://"}, 4020),
     ({"notification_url": 7}, 4020),
+    ({"notification_url": "https://[x"}, 4020),
+    ({"notification_url": "https://comanda.com.br:99999/"}, 4020),
+    ({"date_of_expiration": "0001-01-01T00:00:00.000+03:00"}, 23),
+    ({"description": "x" * 256}, 1),
     ({"notification_url": "https://comanda.com.br/" + "x" * 240}, 4021),
     ({"metadata": "x"}, 4022),
     ({"description": 7}, 1),
@@ -168,7 +172,9 @@ async def test_a_body_must_be_json_by_name_and_not_too_large(caller: Caller) -> 
     assert answer.json["cause"] == []
 
 
-@pytest.mark.parametrize("headers", [{}, {"X-Idempotency-Key": ""}, {"X-Idempotency-Key": "k" * 65}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"X-Idempotency-Key": ""}, {"X-Idempotency-Key": "k" * 65}, {"X-Idempotency-Key": "k\u200b"}]
+)
 async def test_an_idempotency_key_is_required(sandbox: RunningSandbox, caller: Caller, headers: dict[str, str]) -> None:
     body = {"transaction_amount": 1, "payment_method_id": "pix", "payer": {"email": EMAIL}}
     answer = await caller.call("POST", "/v1/payments", body=body, headers=headers)
@@ -217,6 +223,8 @@ async def test_tokens(sandbox: RunningSandbox, caller: Caller) -> None:
         }
         mode = await caller.call(method, path, token="APP_USR-1")
         assert (mode.status, mode.code) == (401, 7)
+        odd = await caller.call(method, path, token="TEST-ç")
+        assert odd.status == 401
         for header in ("", "Basic x", "Bearer", sandbox.token):
             none = await caller.call(method, path, headers={"Authorization": header})
             assert (none.status, none.code) == (401, 5)

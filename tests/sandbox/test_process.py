@@ -5,14 +5,16 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from comanda_sandbox.__main__ import main
 from tests.sandbox.caller import Caller
 from tests.sandbox.receiver import receiving
 
@@ -63,29 +65,55 @@ async def stopped(process: asyncio.subprocess.Process, number: signal.Signals) -
     return process.returncode, out, err
 
 
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The same without a process, for what never gets to listen."""
+
+    def run_main(*arguments: str, environment: dict[str, str] = ENVIRONMENT) -> tuple[int, str, str]:
+        for name in ENVIRONMENT:
+            monkeypatch.delenv(name)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["comanda_sandbox", *arguments])
+        try:
+            status = main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return status, *capfd.readouterr()
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return run_main
+
+
 @pytest.mark.parametrize("missing", ["SANDBOX_TOKEN", "SANDBOX_WEBHOOK_SECRET"])
 @pytest.mark.parametrize("value", [None, "", " "])
-async def test_a_missing_secret_is_one_line(missing: str, value: str | None) -> None:
+def test_a_missing_secret_is_one_line(
+    run: Callable[..., tuple[int, str, str]], missing: str, value: str | None
+) -> None:
     environment = {name: text for name, text in ENVIRONMENT.items() if name != missing}
     if value is not None:
         environment[missing] = value
-    status, out, err = await outcome(environment=environment)
-    assert (status, out) == (2, "")
-    assert err == f"comanda_sandbox: {missing} is missing or empty: set it in the environment\n"
+    expected = f"comanda_sandbox: {missing} is missing or empty: set it in the environment\n"
+    assert run(environment=environment) == (2, "", expected)
 
 
-async def test_a_full_port_is_one_line() -> None:
+def test_a_full_port_is_one_line(run: Callable[..., tuple[int, str, str]]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        status, _, err = await outcome("--port", str(taken.getsockname()[1]))
+        status, _, err = run("--port", str(taken.getsockname()[1]))
     assert status == 1
     assert re.fullmatch(r"comanda_sandbox: cannot listen at 127\.0\.0\.1:\d+: .*in use.*\n", err)
 
 
-async def test_an_unusable_ledger_is_one_line(tmp_path: Path) -> None:
-    text = tmp_path / "notes.txt"
+def test_an_unusable_ledger_is_one_line(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    text, other, newer = tmp_path / "notes.txt", tmp_path / "other", tmp_path / "newer"
     text.write_text("not a ledger\n" * 100)
-    for path in (text, tmp_path / "missing" / "ledger", tmp_path):
-        status, out, err = await outcome("--port", "0", "--ledger", str(path))
+    for path, statement in ((other, "create table t (x)"), (newer, "pragma user_version = 7")):
+        database = sqlite3.connect(path)
+        database.execute(statement)
+        database.close()
+    for path in (text, other, newer, tmp_path / "missing" / "ledger", tmp_path):
+        status, out, err = run("--port", "0", "--ledger", str(path))
         assert (status, out) == (1, "")
         assert str(path) in err
         assert err.count("\n") == 1
@@ -94,19 +122,25 @@ async def test_an_unusable_ledger_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--port", "70000"), ("--webhook-url", "hook"), ("--webhook-time-scale", "0"), ("--port", "x")],
+    [("--port", "70000"), ("--port", "x"), ("--webhook-url", "hook"), ("--webhook-time-scale", "0")],
 )
-async def test_wrong_arguments(arguments: tuple[str, str]) -> None:
-    status, _, err = await outcome(*arguments)
+def test_wrong_arguments(run: Callable[..., tuple[int, str, str]], arguments: tuple[str, str]) -> None:
+    status, _, err = run(*arguments)
     assert status == 2
     assert arguments[0] in err
 
 
-async def test_help_tells_of_the_scale() -> None:
-    status, out, _ = await outcome("--help", environment={})
+def test_help_tells_of_the_scale(run: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = run("--help", environment={})
     assert status == 0
     assert "0.9 s" in out
     assert "SANDBOX_TOKEN" in out
+
+
+async def test_a_start_that_fails_ends_the_process() -> None:
+    status, out, err = await outcome(environment={})
+    assert (status, out) == (2, "")
+    assert "SANDBOX_TOKEN" in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

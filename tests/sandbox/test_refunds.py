@@ -168,6 +168,17 @@ async def test_charge_backs(sandbox: RunningSandbox, caller: Caller, paid: int) 
     assert (await caller.call("POST", path + "?outcome=reimbursed")).status == 409
 
 
+async def test_a_refund_in_process_is_decided_after_a_charge_back(
+    sandbox: RunningSandbox, caller: Caller, paid: int
+) -> None:
+    sandbox.arm("refund_in_process")
+    refund = (await caller.refund(paid, 10)).json
+    sandbox.act(paid, "charge-back")
+    sandbox.decide_refund(refund["id"], approved=True)
+    payment = sandbox.payment(paid)
+    assert (payment.status, payment.refunded_cents) == ("charged_back", 1000)
+
+
 async def test_mediation(sandbox: RunningSandbox, caller: Caller, paid: int) -> None:
     await caller.refund(paid, 1)
     assert sandbox.act(paid, "mediate").status == "in_mediation"

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
@@ -10,9 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from comanda_local.privileges import run_as
-
-MAX_LOG_BYTES = 20_000_000
-_LINES_SHOWN = 5
 
 
 class Child:
@@ -29,13 +25,12 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self._command = command
         self._environment = dict(environment)
-        self._log_file = log_file
+        self.log_file = log_file
         self._ready_url = urlsplit(ready_url)
 
     def start(self) -> None:
         """Start the process; returns at once. Raises OSError if it cannot be started."""
-        self.trim_log()
-        with self._log_file.open("ab") as log:
+        with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603
                 [*run_as(None, death_signal="TERM"), *self._command],
                 env=self._environment,
@@ -78,21 +73,3 @@ class Child:
         process.kill()
         process.wait()
         return False
-
-    def last_lines(self) -> list[str]:
-        """The end of its log, for when it failed."""
-        try:
-            with self._log_file.open("rb") as log:
-                log.seek(max(0, log.seek(0, 2) - 8000))
-                return log.read().decode(errors="replace").splitlines()[-_LINES_SHOWN:]
-        except OSError:
-            return []
-
-    def trim_log(self) -> None:
-        """Move a log that has grown too long to `NAME.log.1`, in place of the one before."""
-        with contextlib.suppress(OSError):
-            if self._log_file.stat().st_size > MAX_LOG_BYTES:
-                shutil.copyfile(self._log_file, self._log_file.with_name(f"{self._log_file.name}.1"))
-                # The child goes on writing to the same file: it is open for appending.
-                with self._log_file.open("r+b") as log:
-                    log.truncate(0)

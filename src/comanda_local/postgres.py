@@ -200,7 +200,7 @@ class EmbeddedPostgres:
                 raise PostgresError(f"initdb failed: {_reason(done.stderr or done.stdout, account)}")
             making.rename(self.data_dir)
         except OSError as error:
-            raise PostgresError(f"{self.data_dir} cannot be made: {error.strerror}") from error
+            raise PostgresError(f"{self.data_dir} cannot be made: {error.strerror}: {error.filename}") from error
         finally:
             with contextlib.suppress(OSError):
                 password_file.unlink(missing_ok=True)
@@ -362,9 +362,9 @@ def _free_port() -> int:
 def _reason(said: str, account: Account | None) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     text = " / ".join(lines[-_LOG_LINES_SHOWN:]) or "it said nothing"
-    if account is not None and "ermission denied" in text:
+    if account is not None and ("ermission denied" in text or text.startswith("setpriv:")):
         text += (
-            f" / as root it runs as {account.name}, who may not reach this folder here: run as an ordinary "
-            "user, or keep the project where others may read it"
+            f" / as root it has to run as {account.name}, who may not do that here: run as an ordinary user, or "
+            "keep the project where others may read it"
         )
     return text

@@ -1,5 +1,6 @@
 """`make run`, in the order in which things happen."""
 
+import contextlib
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from comanda_local.errors import LocalError
 from comanda_local.folder import DataFolder, Secrets
 from comanda_local.guard import Guard, Guarded, how_it_ended
 from comanda_local.interruption import Interrupted, Interruption
+from comanda_local.log_file import last_lines, trim_log
 from comanda_local.orphans import MARK, end_orphans
 from comanda_local.postgres import EmbeddedPostgres
 from comanda_local.wishes import Wishes, free_port, read_wishes, take_ports
@@ -73,13 +75,13 @@ class LocalRun:
                 guard.look()
             if time.monotonic() - trimmed > TRIM_SECONDS:
                 trimmed = time.monotonic()
-                for child in self._children:
-                    child.trim_log()
+                for log in self._folder.logs.glob("*.log"):
+                    trim_log(log)
             self._interruption.wait(0.1 if any(guard.waits for guard in guards) else LOOK_SECONDS)
 
     def stop(self) -> None:
         """End all of it in order: who takes requests first, the database last. Takes a bounded time."""
-        if self._children or self._postgres:
+        if self._interruption.asked:
             say("stopping")
         self._folder.withdraw()
         order = list(STOP_SECONDS)
@@ -183,7 +185,7 @@ class LocalRun:
         ]
         for name, value in rows:
             if value is not None:
-                print(f"  {name:<16} {value}")
+                _print(f"  {name:<16} {value}")
         if not wishes.sandboxed:
             say("payments go to the provider at MERCADO_PAGO_BASE_URL, with the token that was given")
             if not wishes.webhook_secret:
@@ -215,9 +217,15 @@ def run(folder: Path) -> int:
 
 def say(line: str) -> None:
     """Print one line for the person at the terminal."""
-    print(f"comanda: {line}", flush=True)
+    _print(f"comanda: {line}")
+
+
+def _print(line: str) -> None:
+    # The terminal may be gone (SIGHUP, a closed pipe): that must not keep us from stopping in order.
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _failed(child: Child, how: str) -> str:
-    said = " / ".join(line.strip() for line in child.last_lines() if line.strip())
+    said = " / ".join(line.strip() for line in last_lines(child.log_file) if line.strip())
     return f"the {child.name} {how}: {said or 'it said nothing'}"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from comanda_local import child as child_module
 from comanda_local.child import Child
 from comanda_local.guard import Guard, how_it_ended
+from comanda_local.log_file import last_lines, trim_log
 from comanda_local.orphans import MARK, end_orphans
 from comanda_local.wishes import free_port
 
@@ -78,42 +78,42 @@ def test_another_answer_is_not_ready(start: Starter) -> None:
 
 def test_ends_when_asked(start: Starter) -> None:
     child = start(SPEAKS_AND_WAITS)
-    eventually(lambda: child.last_lines() == ["up"])
+    eventually(lambda: last_lines(child.log_file) == ["up"])
     assert child.stop(10, lambda: False)
     assert process_of(child).returncode == -signal.SIGTERM
 
 
 def test_is_killed_when_it_does_not_end(start: Starter) -> None:
     child = start(IGNORES_SIGTERM)
-    eventually(lambda: child.last_lines() == ["up"])
+    eventually(lambda: last_lines(child.log_file) == ["up"])
     assert not child.stop(0.1, lambda: False)
     assert process_of(child).returncode == -signal.SIGKILL
 
 
 def test_a_hurried_stop_does_not_wait(start: Starter) -> None:
     child = start(IGNORES_SIGTERM)
-    eventually(lambda: child.last_lines() == ["up"])
+    eventually(lambda: last_lines(child.log_file) == ["up"])
     began = time.monotonic()
     assert not child.stop(60, lambda: True)
     assert time.monotonic() - began < 10
 
 
-def test_shows_the_end_of_its_log(start: Starter) -> None:
+def test_its_log_ends_in_what_it_said_last(start: Starter) -> None:
     child = start("for line in range(5000): print('line', line)")
     process_of(child).wait()
-    assert child.last_lines() == [f"line {number}" for number in range(4995, 5000)]
+    assert last_lines(child.log_file) == [f"line {number}" for number in range(4995, 5000)]
+    assert last_lines(child.log_file.with_name("missing.log")) == []
 
 
-def test_a_log_that_grew_too_long_is_put_aside_while_it_is_written(
-    start: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(child_module, "MAX_LOG_BYTES", 1000)
-    child = start("print('x' * 2000, flush=True); input_ = __import__('time').sleep(60)")
-    log = tmp_path / "helper.log"
-    eventually(lambda: log.stat().st_size > 1000)
-    child.trim_log()
+def test_a_log_that_grew_too_long_is_put_aside_while_it_is_written(start: Starter) -> None:
+    child = start("print('x' * 2000, flush=True); " + SPEAKS_AND_WAITS)
+    log = child.log_file
+    eventually(lambda: "up" in last_lines(log))
+    trim_log(log, 5000)
+    assert log.stat().st_size == 2004
+    trim_log(log, 1000)
     assert log.stat().st_size == 0
-    assert (tmp_path / "helper.log.1").stat().st_size == 2001
+    assert log.with_name("helper.log.1").stat().st_size == 2004
 
 
 def test_who_ends_unasked_is_started_again_and_it_is_said(start: Starter) -> None:
@@ -190,7 +190,7 @@ def test_orphans_of_this_folder_end_and_others_stay(start: Starter, tmp_path: Pa
     ours = start(SPEAKS_AND_WAITS, environment={MARK: str(tmp_path)})
     deaf = start(IGNORES_SIGTERM, environment={MARK: str(tmp_path)})
     another = start(SPEAKS_AND_WAITS, environment={MARK: f"{tmp_path}2"})
-    eventually(lambda: ours.last_lines().count("up") == 3)
+    eventually(lambda: last_lines(ours.log_file).count("up") == 3)
     assert end_orphans(tmp_path, timeout_seconds=0.4) == 2
     assert process_of(ours).wait() == -signal.SIGTERM
     assert process_of(deaf).wait() == -signal.SIGKILL

@@ -16,16 +16,18 @@ from uuid import UUID
 
 import aiohttp
 
-from comanda.api.services import Readiness, Services
+from comanda.api.services import Services
 from comanda.api.streams import Streams
-from comanda.app import build_litestar, make_provider, make_server
+from comanda.app import build_litestar, make_server
 from comanda.checkout.context import Checkout
 from comanda.database.listener import Listener
 from comanda.database.pool import Pool, open_pool
 from comanda.http.gate import Gate
 from comanda.http.limits import Limits
+from comanda.http.ops import Readiness
 from comanda.menu.cache import MenuCache
 from comanda.menu.sample import load_menu, sample_menu
+from comanda.process import make_provider
 from comanda.settings import Settings, read_settings
 from comanda.staff.keys import Role, create_key
 from comanda.worker import Loop, make_loops

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from comanda.clock import utc_now
 from comanda.errors import ComandaError
 from comanda.settings import Settings, SettingsError, read_settings
 
+DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 
 class CommandError(Exception):
     """What a command says when it cannot go on: one line, with the mend."""
@@ -24,15 +27,25 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; answer its exit status: 0 done, 1 failed, 2 wrongly called or set up."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options) or 0)
+        return _finish(int(options.run(options) or 0))
     except SettingsError as error:
         print(f"comanda: {error}", file=sys.stderr)
         return 2
     except (CommandError, ComandaError) as error:
         print(f"comanda: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read the output has had enough of it, as `| head` has; Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _finish(status: int) -> int:
+    """Write what is still buffered while a broken pipe can be told from a fault."""
+    sys.stdout.flush()
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,22 +78,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(_options: argparse.Namespace) -> None:
+def _serve(_options: argparse.Namespace) -> int:
     from comanda.app import serve
 
-    _run(serve)
+    return _run(serve)
 
 
-def _worker(_options: argparse.Namespace) -> None:
+def _worker(_options: argparse.Namespace) -> int:
     from comanda.worker import work
 
-    _run(work)
+    return _run(work)
 
 
-def _run(process: Callable[[Settings], Awaitable[None]]) -> None:
+def _run(process: Callable[[Settings], Awaitable[None]]) -> int:
     import uvloop
 
     from comanda.http.logs import set_up_logs
+    from comanda.process import ProcessError
 
     settings = read_settings(os.environ)
     set_up_logs(settings.log_level)
@@ -90,19 +104,29 @@ def _run(process: Callable[[Settings], Awaitable[None]]) -> None:
 
     try:
         uvloop.run(run())
-    except OSError as error:
-        raise CommandError(f"cannot listen: {error.strerror or error}; set PORT or OPS_PORT to a free one") from None
+    except ProcessError as error:
+        raise CommandError(str(error)) from None
+    except (SettingsError, KeyboardInterrupt):
+        raise
+    except BaseException:
+        # A fault of ours: told like everything else, where the logs go.
+        logging.getLogger("comanda").critical("ended by an unexpected error", exc_info=True)
+        return 1
+    return 0
 
 
 def _migrate(_options: argparse.Namespace) -> None:
     from comanda.database.migrate import MigrationError, migrate
 
-    url = os.environ.get("MIGRATION_DATABASE_URL") or _database_url()
+    name = "MIGRATION_DATABASE_URL" if os.environ.get("MIGRATION_DATABASE_URL") else "DATABASE_URL"
+    url = os.environ.get(name) or _database_url()
     try:
         count = asyncio.run(migrate(url))
     except MigrationError as error:
         raise CommandError(str(error)) from None
-    except (OSError, asyncpg.PostgresError) as error:
+    except ValueError:
+        raise _not_a_url(name) from None
+    except DATABASE_ERRORS as error:
         raise _unreachable(error) from None
     print(f"{count} migrations applied" if count else "nothing to migrate")
 
@@ -115,6 +139,9 @@ def _openapi(_options: argparse.Namespace) -> None:
 
 def _create_key(options: argparse.Namespace) -> None:
     from comanda.staff.keys import Role, create_key
+
+    if not 1 <= len(options.name) <= 60 or not options.name.isprintable():
+        raise CommandError("a key's name has 1 to 60 printable characters")
 
     async def create(connection: Any) -> str:
         return await create_key(connection, name=options.name, role=Role(options.role), now=utc_now())
@@ -172,7 +199,10 @@ def _with_database(work: Callable[[Any], Awaitable[Any]]) -> Any:
     url = _database_url()
 
     async def run() -> Any:
-        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            connection = await asyncpg.connect(url, timeout=10)
+        except ValueError:
+            raise _not_a_url("DATABASE_URL") from None
         try:
             return await work(connection)
         finally:
@@ -180,8 +210,13 @@ def _with_database(work: Callable[[Any], Awaitable[Any]]) -> Any:
 
     try:
         return asyncio.run(run())
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except DATABASE_ERRORS as error:
         raise _unreachable(error) from None
+
+
+def _not_a_url(name: str) -> SettingsError:
+    # Nothing of the error is shown: it may quote a part of the password.
+    return SettingsError(f"{name} is not valid: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
 
 
 def _unreachable(error: Exception) -> CommandError:

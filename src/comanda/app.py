@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import signal
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
@@ -19,22 +18,31 @@ from litestar.openapi.spec import Components, SecurityScheme
 from comanda import __version__
 from comanda.api import docs_page, kitchen, menu, orders, webhooks
 from comanda.api.docs_page import DocsPage
-from comanda.api.services import Readiness, Services, Shared
+from comanda.api.services import Services, Shared
 from comanda.api.streams import Streams
 from comanda.checkout.context import Checkout
 from comanda.clock import utc_now
 from comanda.database.listener import Listener
-from comanda.database.migrate import current
-from comanda.database.pool import OUTAGES, Pool, open_pool
+from comanda.database.pool import close_pool
 from comanda.http.gate import Gate
 from comanda.http.limits import Limits
-from comanda.http.ops import serve_ops
+from comanda.http.ops import Readiness
 from comanda.http.problems import EXCEPTION_HANDLERS, problems
 from comanda.menu.cache import MenuCache
-from comanda.payments.mercado_pago import MercadoPago
+from comanda.process import (
+    ProcessError,
+    check_port_is_free,
+    make_provider,
+    open_ops,
+    stop_on_signals,
+    wait_for_database,
+)
 from comanda.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+CLIENTS_SECONDS = 5
+"""How long a stopping server waits for clients who do not read or write."""
 
 
 @get(
@@ -93,57 +101,18 @@ def build_litestar(services: Services) -> Litestar:
     )
 
 
-def make_provider(settings: Settings) -> MercadoPago:
-    """Build the provider's client from the settings; not opened yet."""
-    return MercadoPago(
-        base_url=settings.mercado_pago_base_url,
-        access_token=settings.mercado_pago_access_token,
-        timeout=settings.provider_timeout_ms / 1000,
-        connect_timeout=settings.provider_connect_timeout_ms / 1000,
-        connections=settings.provider_connections,
-        user_agent=f"comanda/{__version__}",
-    )
-
-
-async def wait_for_database(settings: Settings, application: str, stop: asyncio.Event) -> Pool | None:
-    """Open the pool as soon as the database answers and has this version's schema; None if told to stop first."""
-    said = ""
-    while not stop.is_set():
-        try:
-            pool = await open_pool(settings, application)
-            async with pool.acquire() as connection:
-                if await current(connection):
-                    return pool
-            reason = "the schema is older than this version: run `comanda migrate`"
-            await pool.close()
-        except OUTAGES as error:
-            reason = f"the database does not answer ({type(error).__name__})"
-        if reason != said:
-            logger.warning("waiting for the database", extra={"reason": reason})
-            said = reason
-        try:
-            async with asyncio.timeout(random.uniform(0.2, 1.0)):  # noqa: S311 (jitter)
-                await stop.wait()
-        except TimeoutError:
-            continue
-    return None
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Answer an event that SIGTERM or SIGINT sets."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
 async def serve(settings: Settings) -> None:
-    """Run the API until SIGTERM or SIGINT, then drain: readiness red, wait, finish what is in flight, stop."""
+    """Run the API until SIGTERM or SIGINT, then drain: readiness red, wait, finish what is in flight, stop.
+
+    Raises:
+        SettingsError: a setting turns out to be wrong.
+        ProcessError: a port is taken, the database refuses us, or the server ended by itself.
+    """
     stop = stop_on_signals()
     ready = Readiness()
-    ops = await serve_ops(settings.ops_host, settings.ops_port, ready)
+    ops = await open_ops(settings, ready)
     try:
+        check_port_is_free(settings)
         pool = await wait_for_database(settings, "api", stop)
         if pool is None:
             return
@@ -152,7 +121,7 @@ async def serve(settings: Settings) -> None:
                 checkout = Checkout(pool, provider, settings, utc_now, random.SystemRandom())
                 await _serve_with(checkout, ready, stop)
         finally:
-            await pool.close()
+            await close_pool(pool)
     finally:
         await ops.cleanup()
 
@@ -181,22 +150,49 @@ async def _serve_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event)
     listener.start()
     streams.start()
     serving = asyncio.create_task(server.serve(), name="server")
+    await _until_open(settings, serving)
     ready.started = True
     logger.info("ready", extra={"port": settings.port})
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(stop.wait(), name="stopping")
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     ready.draining = gate.draining = True
+    stopping.cancel()
+    if serving.done():
+        raise _server_ended(serving)
     logger.info("draining", extra={"seconds": settings.drain_seconds})
-    if not serving.done():
-        # The load balancer needs this long to see that readiness is red; until then it still sends requests.
-        await asyncio.sleep(settings.drain_seconds)
-        await streams.stop()
-        if not await gate.wait_idle(settings.shutdown_timeout):
-            logger.warning("stopping with requests in flight")
-        server.stop()  # type: ignore[no-untyped-call]
+    # The load balancer needs this long to see that readiness is red; until then it still sends requests.
+    await asyncio.sleep(settings.drain_seconds)
+    await streams.stop()
+    if not await gate.wait_idle(settings.shutdown_timeout):
+        logger.warning("stopping with requests in flight")
+    server.stop()  # type: ignore[no-untyped-call]
+    # What is left is in the hands of clients: an answer not yet read, a request not yet sent whole.
+    _, late = await asyncio.wait({serving}, timeout=CLIENTS_SECONDS)
+    if late:
+        logger.warning("stopping with connections open")
     await listener.stop()
-    await serving
     logger.info("stopped")
+
+
+async def _until_open(settings: Settings, serving: "asyncio.Task[None]") -> None:
+    """Wait until the server takes connections: granian says nothing of it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (compared only)
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(host, settings.port)
+        except OSError:
+            await asyncio.sleep(0.005)
+        else:
+            writer.close()
+            return
+    raise _server_ended(serving)
+
+
+def _server_ended(serving: "asyncio.Task[None]") -> ProcessError:
+    error = serving.exception()
+    # A failure inside granian's own runtime carries a stack trace of its own; its first line says what it is.
+    reason = str(error).partition("\n")[0] if error else "no reason given"
+    return ProcessError(f"the HTTP server ended by itself: {reason}")
 
 
 def make_server(gate: Gate, settings: Settings) -> Server:

@@ -15,20 +15,19 @@ from prometheus_client import Counter, Gauge
 
 import comanda.payments.refunds
 import comanda.payments.store
-from comanda.api.services import Readiness
-from comanda.app import make_provider, stop_on_signals, wait_for_database
 from comanda.checkout.check_payment import check_payment, postpone
 from comanda.checkout.context import Checkout
 from comanda.checkout.handle_webhook import handle_webhook
 from comanda.checkout.send_refund import send_refund
 from comanda.clock import utc_now
 from comanda.database.listener import Listener
-from comanda.database.pool import COLLISIONS, OUTAGES, Connection
+from comanda.database.pool import COLLISIONS, OUTAGES, Connection, close_pool
 from comanda.http import idempotency, logs
-from comanda.http.ops import serve_ops
+from comanda.http.ops import Readiness
 from comanda.payments import webhooks
 from comanda.payments.model import Payment
 from comanda.payments.provider import ProviderError
+from comanda.process import make_provider, open_ops, stop_on_signals, wait_for_database
 from comanda.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -98,7 +97,9 @@ class Loop(Generic[Item]):
         """Claim as much as there is room for; answer whether there may be more right now."""
         room = self._checkout.settings.worker_concurrency - len(self._tasks)
         if room <= 0:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            # Not for long: whoever wants us to stop meanwhile is not to wait for the provider.
+            patience = self._checkout.settings.worker_poll_ms / 1000
+            await asyncio.wait(self._tasks, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             return True
         now = self._checkout.clock()
         async with self._checkout.pool.acquire(timeout=5) as connection:
@@ -137,7 +138,9 @@ class Loop(Generic[Item]):
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self._checkout.settings.shutdown_timeout)
             for task in late:
+                logger.warning("stopping with an item at work; another worker finishes it", extra={"loop": self.name})
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
 
 async def _check(checkout: Checkout, payment: Payment) -> None:
@@ -164,10 +167,15 @@ def make_loops(checkout: Checkout) -> list[Loop[Any]]:
 
 
 async def work(settings: Settings) -> None:
-    """Run the worker until SIGTERM or SIGINT, then finish what was begun and take nothing new."""
+    """Run the worker until SIGTERM or SIGINT, then finish what was begun and take nothing new.
+
+    Raises:
+        SettingsError: a setting turns out to be wrong.
+        ProcessError: the ops port is taken, or the database refuses us.
+    """
     stop = stop_on_signals()
     ready = Readiness()
-    ops = await serve_ops(settings.ops_host, settings.ops_port, ready)
+    ops = await open_ops(settings, ready)
     try:
         pool = await wait_for_database(settings, "worker", stop)
         if pool is None:
@@ -176,7 +184,7 @@ async def work(settings: Settings) -> None:
             async with make_provider(settings) as provider:
                 await _work_with(Checkout(pool, provider, settings, utc_now, random.SystemRandom()), ready, stop)
         finally:
-            await pool.close()
+            await close_pool(pool)
     finally:
         await ops.cleanup()
 

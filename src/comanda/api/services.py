@@ -8,19 +8,8 @@ from litestar.di import NamedDependency
 from comanda.api.streams import Streams
 from comanda.checkout.context import Checkout
 from comanda.http.limits import Limits
+from comanda.http.ops import Readiness
 from comanda.menu.cache import MenuCache
-
-
-class Readiness:
-    """Whether this process wants requests: started, and not draining."""
-
-    def __init__(self) -> None:
-        self.started = False
-        self.draining = False
-
-    def __call__(self) -> bool:
-        """Answer whether it does."""
-        return self.started and not self.draining
 
 
 class Services(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from comanda.database.pool import OUTAGES, Pool
 from comanda.errors import Unavailable
 from comanda.kitchen.board import read_board
 from comanda.settings import Settings
+from comanda.tasks import keep_going
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +78,9 @@ class Streams:
     def start(self) -> None:
         """Begin to tell listeners of changes."""
         self._tasks = [
-            asyncio.create_task(self._pump(), name="streams"),
-            asyncio.create_task(self._note_watched(), name="watched"),
-            asyncio.create_task(self._heartbeat(), name="heartbeat"),
+            asyncio.create_task(keep_going("streams", self._pump, after_failure=self.resync), name="streams"),
+            asyncio.create_task(keep_going("watched", self._note_watched), name="watched"),
+            asyncio.create_task(keep_going("heartbeat", self._heartbeat), name="heartbeat"),
         ]
 
     async def stop(self) -> None:

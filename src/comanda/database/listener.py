@@ -15,6 +15,7 @@ import asyncpg
 
 from comanda.database.pool import OUTAGES, session_settings
 from comanda.settings import Settings
+from comanda.tasks import keep_going
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Listener:
 
     def start(self) -> None:
         """Begin to listen, in a task of its own."""
-        self._task = asyncio.create_task(self._run(), name="listener")
+        self._task = asyncio.create_task(keep_going("listener", self._run), name="listener")
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -60,13 +61,16 @@ class Listener:
     async def _run(self) -> None:
         tries = 0
         while True:
+            reason = "the connection was lost"
             try:
                 await self._listen()
+                tries = 0
             except OUTAGES as error:
                 tries = 0 if self.connected else tries + 1
-                logger.warning("not listening to the database", extra={"error": type(error).__name__})
+                reason = type(error).__name__
             finally:
                 self.connected = False
+            logger.warning("not listening to the database", extra={"error": reason})
             wait = min(0.1 * 2 ** min(tries, 10), SLOWEST_RETRY_SECONDS)
             await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 (jitter, no secret)
 
@@ -78,16 +82,25 @@ class Listener:
             server_settings=session_settings(self._settings, f"{self._application}-listen"),
         )
         try:
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _: lost.set())
             for channel, heard in self._channels.items():
                 await connection.add_listener(channel, _callback(heard))
             self.connected = True
             self._on_connect()
             # A connection cut without a word (a lost node, a firewall) shows only when it is used.
-            while True:
-                await asyncio.sleep(HEARTBEAT_SECONDS)
+            while not await _within(HEARTBEAT_SECONDS, lost):
                 await connection.execute("SELECT 1")
         finally:
             connection.terminate()
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def _callback(heard: Callable[[str], None]) -> Callable[[Any, int, str, object], None]:

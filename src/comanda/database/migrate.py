@@ -57,13 +57,19 @@ async def migrate(dsn: str, *, wait_seconds: int = 120) -> int:
         wait_seconds: how long to wait in all, for another process or for busy tables.
 
     Returns:
-        How many migrations were applied.
+        How many migrations were applied. 0 for a database that is newer than this code, as after a rollback, which
+        is left as it is.
 
     Raises:
-        MigrationError: an applied migration was edited, the database is newer than this code in a way that it does
-            not know, a migration failed, or the wait ran out.
+        MigrationError: an applied migration was edited, the database has another history than this code, a migration
+            failed, or the wait ran out.
     """
-    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "comanda-migrate"})
+    connection = await asyncpg.connect(
+        # Waiting for the lock must not be ended by a time-out that the owner has by default.
+        dsn,
+        timeout=10,
+        server_settings={"application_name": "comanda-migrate", "statement_timeout": "0"},
+    )
     try:
         await _lock(connection, wait_seconds)
         return await _apply_missing(connection)
@@ -75,7 +81,8 @@ async def current(connection: Connection) -> bool:
     """Answer whether every shipped migration has been applied to this database. Only reads."""
     try:
         applied = {row["name"] for row in await connection.fetch("SELECT name FROM schema_migrations")}
-    except asyncpg.UndefinedTableError:
+    except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+        # Not there, or not yet granted: the first migration is at work.
         return False
     return {name for name, _ in migrations()} <= applied
 
@@ -96,18 +103,31 @@ async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> in
     applied = {
         row["name"]: row["checksum"] for row in await connection.fetch("SELECT name, checksum FROM schema_migrations")
     }
-    count = 0
-    for name, sql in migrations():
-        if name not in applied:
-            await _apply(connection, name, sql)
-            count += 1
-        elif applied[name] != checksum(sql):
+    shipped = migrations()
+    for name, sql in shipped:
+        if applied.get(name, checksum(sql)) != checksum(sql):
             raise MigrationError(f"{name} was edited after it was applied: restore it and add a new migration")
-    await _grant(connection)
-    return count
+    missing = [(name, sql) for name, sql in shipped if name not in applied]
+    newer = sorted(applied.keys() - {name for name, _ in shipped})
+    if newer and missing:
+        raise MigrationError(
+            f"the database has {newer[0]}, which this version does not know, and lacks {missing[0][0]}: "
+            "it was migrated by another line of versions"
+        )
+    if newer:
+        # After a rollback the newer version may still be running: its grants are not ours to take away.
+        return 0
+    for name, sql in missing:
+        # With the last one, so that no version sees its tables without the right to use them.
+        await _apply(connection, name, sql, grants=name == missing[-1][0])
+    if not missing:
+        # The role may have been made since.
+        async with connection.transaction():
+            await _grant(connection)
+    return len(missing)
 
 
-async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sql: str) -> None:
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sql: str, *, grants: bool) -> None:
     tries = 5
     for attempt in range(1, tries + 1):
         try:
@@ -118,6 +138,8 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sq
                 await connection.execute(
                     "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)", name, checksum(sql)
                 )
+                if grants:
+                    await _grant(connection)
         except asyncpg.LockNotAvailableError:
             if attempt == tries:
                 raise MigrationError(f"{name}: a table stayed locked through {tries} tries; try again later") from None
@@ -130,5 +152,4 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sq
 
 async def _grant(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     if await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", APPLICATION_ROLE):
-        async with connection.transaction():
-            await connection.execute(files("comanda.database").joinpath("grants.sql").read_text())
+        await connection.execute(files("comanda.database").joinpath("grants.sql").read_text())

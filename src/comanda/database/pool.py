@@ -22,22 +22,22 @@ else:
 
 Result = TypeVar("Result")
 
-# What a passing outage looks like from here: the database is away, starting, full, or too slow.
+# What a passing outage looks like from here: the database is away, starting, stopping, full, or too slow, or its
+# password is being changed. (TimeoutError is an OSError.)
 OUTAGES: tuple[type[Exception], ...] = (
     OSError,
-    TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.DiskFullError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
+
+CLOSE_SECONDS = 5
 
 
 class Collision(Exception):
@@ -82,6 +82,15 @@ async def open_pool(settings: Settings, application: str) -> Pool:
         connection_class=PlainConnection,
         server_settings=session_settings(settings, application),
     )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close a pool in order; after some seconds, and where the database is gone, without its leave."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+    except OUTAGES:
+        pool.terminate()
 
 
 async def in_transaction(

@@ -6,6 +6,18 @@ import prometheus_client
 from aiohttp import web
 
 
+class Readiness:
+    """Whether this process wants requests: started, and not draining."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.draining = False
+
+    def __call__(self) -> bool:
+        """Answer whether it does."""
+        return self.started and not self.draining
+
+
 async def serve_ops(host: str, port: int, ready: Callable[[], bool]) -> web.AppRunner:
     """Open the ops port.
 
@@ -17,6 +29,9 @@ async def serve_ops(host: str, port: int, ready: Callable[[], bool]) -> web.AppR
 
     Returns:
         What to `cleanup()` at the end.
+
+    Raises:
+        OSError: the port cannot be had.
     """
 
     async def metrics(_request: web.Request) -> web.Response:
@@ -35,5 +50,9 @@ async def serve_ops(host: str, port: int, ready: Callable[[], bool]) -> web.AppR
     app.add_routes([web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)])
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except BaseException:
+        await runner.cleanup()
+        raise
     return runner

@@ -2,7 +2,7 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format lock clean
+.PHONY: help run test test-all lint format bench lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
@@ -35,6 +35,10 @@ format: ## Put the code into its format
 	@sh scripts/venv dev
 	@$(PYTHON_RUN) -m ruff check --fix-only --quiet .
 	@$(PYTHON_RUN) -m ruff format .
+
+bench: ## Measure what the API costs (ARGS are handed on; ARGS=--help says which)
+	@sh scripts/venv dev
+	@exec $(PYTHON_RUN) -m bench $(ARGS)
 
 lock: ## Lock the packages anew after a change of pyproject.toml (UPGRADE=1 takes the newest)
 	@sh scripts/lock

@@ -241,7 +241,7 @@ async def _serving(
     ready = Readiness()
     streams = Streams(checkout.pool, settings, checkout.clock)
     listening = asyncio.Event()
-    cache = MenuCache(checkout.pool, lambda: listener.connected)
+    cache = MenuCache(checkout.pool)
 
     def hear_everything() -> None:
         cache.forget()

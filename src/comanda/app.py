@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from functools import cache
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
@@ -13,11 +14,13 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import MediaType
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
 
 from comanda import __version__
 from comanda.api import docs_page, kitchen, menu, orders, webhooks
-from comanda.api.docs_page import DocsPage
+from comanda.api.bodies import StrictRequest
+from comanda.api.openapi import document
 from comanda.api.services import Services, Shared
 from comanda.api.streams import Streams
 from comanda.checkout.context import Checkout
@@ -27,7 +30,7 @@ from comanda.database.pool import close_pool
 from comanda.http.gate import Gate
 from comanda.http.limits import Limits
 from comanda.http.ops import Readiness
-from comanda.http.problems import EXCEPTION_HANDLERS, problems
+from comanda.http.problems import EXCEPTION_HANDLERS
 from comanda.menu.cache import MenuCache
 from comanda.process import (
     ProcessError,
@@ -50,7 +53,11 @@ CLIENTS_SECONDS = 5
     tags=["operations"],
     summary="Whether requests are wanted",
     media_type=MediaType.TEXT,
-    responses=problems(),
+    responses={
+        503: ResponseSpec(
+            data_container=str, description="Not ready.", media_type=MediaType.TEXT, generate_examples=False
+        )
+    },
 )
 async def readyz(services: Shared) -> Response[str]:
     """Answer 200 once started and while not draining, else 503."""
@@ -58,18 +65,16 @@ async def readyz(services: Shared) -> Response[str]:
     return Response("ready\n" if ready else "not ready\n", status_code=200 if ready else 503)
 
 
-HANDLERS = [*menu.HANDLERS, *orders.HANDLERS, *kitchen.HANDLERS, *webhooks.HANDLERS, *docs_page.HANDLERS, readyz]
+HANDLERS = [*menu.HANDLERS, *orders.HANDLERS, *kitchen.HANDLERS, *webhooks.HANDLERS, readyz]
 
 
 def openapi_config() -> OpenAPIConfig:
-    """Build what the OpenAPI document says beside the routes, and where it is served."""
+    """Build what the OpenAPI document says beside the routes."""
     return OpenAPIConfig(
         title="Comanda",
         version=__version__,
         description="Self-service ordering for a diner, paid by Pix. Money is in centavos, times are UTC (RFC 3339), "
         "errors are problem documents (RFC 9457) with a stable code.",
-        path="/docs",
-        render_plugins=[DocsPage(path="/")],
         components=Components(
             security_schemes={
                 "key": SecurityScheme(type="http", scheme="bearer", description="A staff or manager key.")
@@ -78,24 +83,28 @@ def openapi_config() -> OpenAPIConfig:
     )
 
 
+@cache
 def describe() -> dict[str, Any]:
     """Answer the OpenAPI document, without a database."""
     app = Litestar(
         HANDLERS,
         openapi_config=openapi_config(),
         dependencies={"services": Provide(lambda: None, sync_to_thread=False)},
+        logging_config=None,
     )
-    return app.openapi_schema.to_schema()
+    return document(app)
 
 
 def build_litestar(services: Services) -> Litestar:
     """Build the framework's application around the services of one process."""
     return Litestar(
-        HANDLERS,
+        [*HANDLERS, *docs_page.handlers(describe())],
+        request_class=StrictRequest,
         dependencies={"services": Provide(lambda: services, sync_to_thread=False, use_cache=True)},
         state=State({"services": services}),
         exception_handlers=EXCEPTION_HANDLERS,
-        openapi_config=openapi_config(),
+        # The document is described once, and served by handlers of our own, whose errors are problem documents.
+        openapi_config=None,
         request_max_body_size=services.checkout.settings.max_body_bytes,
         logging_config=None,
     )
@@ -129,23 +138,23 @@ async def serve(settings: Settings) -> None:
 async def _serve_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event) -> None:
     settings = checkout.settings
     streams = Streams(checkout.pool, settings, checkout.clock)
-    cache = MenuCache(checkout.pool, lambda: listener.connected)
+    menu_cache = MenuCache(checkout.pool)
 
     def hear_everything() -> None:
-        cache.forget()
+        menu_cache.forget()
         streams.resync()
 
     listener = Listener(
         settings,
         "api",
         {
-            "comanda_menu": lambda _: cache.forget(),
+            "comanda_menu": lambda _: menu_cache.forget(),
             "comanda_orders": streams.order_changed,
             "comanda_payments": streams.payment_changed,
         },
         hear_everything,
     )
-    gate = Gate(build_litestar(Services(checkout, cache, streams, Limits(settings), ready)), settings)
+    gate = Gate(build_litestar(Services(checkout, menu_cache, streams, Limits(settings), ready)), settings)
     server = make_server(gate, settings)
     listener.start()
     streams.start()

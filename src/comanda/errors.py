@@ -48,6 +48,13 @@ class NotFound(ComandaError):
     code = "not_found"
 
 
+class TooSlow(ComandaError):
+    """The request did not come whole in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class Conflict(ComandaError):
     """The thing is not in a state that allows it."""
 

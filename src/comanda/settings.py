@@ -5,13 +5,15 @@ the name ends in `_ms`. A missing or empty secret stops the start: nothing here 
 """
 
 import ipaddress
+import re
 import zoneinfo
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+import limits
 import msgspec
 
 Required: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
@@ -21,11 +23,17 @@ Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31_536_000)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_LABEL = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+
 MINIMUM_PAYMENT_TIMEOUT = 30 * 60
 """Seconds. Mercado Pago refuses a Pix whose date_of_expiration is nearer than 30 minutes."""
 
 MAXIMUM_PAYMENT_TIMEOUT = 29 * 24 * 3600
 """Seconds. Mercado Pago's maximum is 30 days; a day is kept for `payment_expiry_margin` and clock skew."""
+
+
+IN_CLUSTER = re.compile(rf"{_LABEL}(\.{_LABEL}\.svc(\.cluster\.local)?)?")
+"""Names of Kubernetes services: NAME, NAME.NAMESPACE.svc or its longer form. A bare 0x08080808 is an address."""
 
 
 class SettingsError(Exception):
@@ -43,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     database_lock_timeout_ms: Milliseconds = 3_000
 
     # Mercado Pago.
-    mercado_pago_access_token: Required
+    mercado_pago_access_token: Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$")]
     mercado_pago_webhook_secret: Required
     mercado_pago_base_url: Required = "https://api.mercadopago.com"
     payer_email: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s.]{2,}$", max_length=254)]
@@ -166,12 +174,18 @@ def _in_words(error: msgspec.ValidationError) -> str:
 
 
 def _check(settings: Settings) -> None:
+    database = _split(settings.database_url)
+    if database is None or database.scheme not in {"postgres", "postgresql"}:
+        raise SettingsError("DATABASE_URL is not valid: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     check_base_url("MERCADO_PAGO_BASE_URL", settings.mercado_pago_base_url)
-    if settings.public_url and urlsplit(settings.public_url).scheme not in {"http", "https"}:
+    public = _split(settings.public_url)
+    if settings.public_url and (
+        public is None or public.scheme not in {"http", "https"} or not public.hostname or public.query
+    ):
         raise SettingsError("PUBLIC_URL is not valid: give https://HOST, or leave it empty to poll only")
     try:
         zoneinfo.ZoneInfo(settings.time_zone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise SettingsError("TIME_ZONE is not valid: give a name like America/Sao_Paulo") from None
     for name, value in (
         ("TRUSTED_PROXIES", settings.trusted_proxies),
@@ -181,6 +195,11 @@ def _check(settings: Settings) -> None:
             _networks(value)
         except ValueError:
             raise SettingsError(f"{name} is not valid: give networks like 10.0.0.0/16, by comma") from None
+    for name, value in (("ORDER_BURST", settings.order_burst), ("KEY_GUESS_BURST", settings.key_guess_burst)):
+        try:
+            limits.parse(value)
+        except ValueError:
+            raise SettingsError(f"{name} is not valid: give a limit like 30/10seconds") from None
     if settings.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise SettingsError("LOG_LEVEL is not valid: give DEBUG, INFO, WARNING or ERROR")
     if settings.worker_lease * 1000 <= settings.provider_timeout_ms * 2:
@@ -193,31 +212,31 @@ def check_base_url(name: str, url: str) -> None:
     Raises:
         SettingsError: not an URL, or plain http to a host that is neither loopback nor a name in the cluster.
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" and host:
-        return
-    if parts.scheme == "http" and (_is_loopback(host) or _is_in_cluster(host)):
+    parts = _split(url)
+    host = (parts.hostname or "") if parts else ""
+    if parts and host and (parts.scheme == "https" or (parts.scheme == "http" and _is_near(host))):
         return
     raise SettingsError(
         f"{name} is not valid: give https://HOST; plain http is taken only for loopback and in-cluster names"
     )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _split(url: str) -> SplitResult | None:
+    """Take an URL apart; None if it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError if it is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def _is_near(host: str) -> bool:
+    """Whether what is sent to this host stays on this machine or inside the cluster."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
-
-
-def _is_in_cluster(host: str) -> bool:
-    """Kubernetes service names: one bare label, or NAME.NAMESPACE.svc and its longer forms."""
-    if not host or host.replace(".", "").isdigit():
-        return False
-    return "." not in host or host.endswith((".svc", ".svc.cluster.local"))
+        return host == "localhost" or IN_CLUSTER.fullmatch(host) is not None
 
 
 @lru_cache(maxsize=16)

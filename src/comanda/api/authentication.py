@@ -48,7 +48,9 @@ def address_of(connection: ASGIConnection[Any, Any, Any, Any], services: Service
     """Answer the client's address, through trusted proxies."""
     client = connection.scope["client"]
     peer = client[0] if client else ""
-    return client_address(peer, connection.headers.get("x-forwarded-for"), services.checkout.settings.proxies)
+    # A proxy may add a line of its own instead of appending to the client's: all of them are one list, in order.
+    forwarded_for = ",".join(connection.headers.getall("x-forwarded-for", []))
+    return client_address(peer, forwarded_for, services.checkout.settings.proxies)
 
 
 def request_id_of(request: Request[Any, Any, Any]) -> str:

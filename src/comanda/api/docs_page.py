@@ -4,8 +4,8 @@ import html
 import json
 from typing import Any
 
-from litestar import Request, Response, get
-from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar import MediaType, Response, get
+from litestar.handlers import HTTPRouteHandler
 
 from comanda.api.replies import json_reply
 
@@ -19,23 +19,26 @@ td,th{text-align:left;padding:.2rem .8rem .2rem 0;vertical-align:top}
 """
 
 
-@get("/openapi.json", include_in_schema=False)
-async def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Answer the OpenAPI 3.1 document."""
-    body = json.dumps(request.app.openapi_schema.to_schema(), ensure_ascii=False).encode()
-    return json_reply(body, headers={"cache-control": "no-cache"})
+def handlers(schema: dict[str, Any]) -> list[HTTPRouteHandler]:
+    """Build the handlers that serve an OpenAPI document, for programs and for people."""
+    as_json = json.dumps(schema, ensure_ascii=False).encode()
+    as_page = render_docs(schema)
 
+    @get("/openapi.json", include_in_schema=False)
+    async def openapi_json() -> Response[bytes]:
+        """Answer the OpenAPI 3.1 document."""
+        return json_reply(as_json, headers={"cache-control": "no-cache"})
 
-class DocsPage(OpenAPIRenderPlugin):
-    """Renders the document as HTML: every request with its parameters, body and answers, then every type."""
+    @get("/docs", include_in_schema=False, media_type=MediaType.HTML)
+    async def docs() -> str:
+        """Answer the document as a page."""
+        return as_page
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002
-        """Answer the page."""
-        return render_docs(openapi_schema).encode()
+    return [openapi_json, docs]
 
 
 def render_docs(schema: dict[str, Any]) -> str:
-    """Build the page of an OpenAPI document."""
+    """Build the page of an OpenAPI document: every request with its parameters, body and answers, then every type."""
     groups: dict[str, list[str]] = {}
     for path, operations in sorted(schema["paths"].items()):
         for method, operation in operations.items():
@@ -91,6 +94,3 @@ def _types(answer: dict[str, Any]) -> str:
 
 def _json(value: object) -> str:
     return f"<pre>{html.escape(json.dumps(value, indent=1, ensure_ascii=False))}</pre>"
-
-
-HANDLERS = [openapi_json]

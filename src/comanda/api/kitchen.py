@@ -13,7 +13,7 @@ from comanda.api.orders import GUESTS, STAFF, LastEventId
 from comanda.api.replies import documented, documented_stream, event_stream, json_reply
 from comanda.api.services import Shared
 from comanda.checkout.order_document import OrderDocument, OrderList, read_kitchen, read_order
-from comanda.http.problems import problems
+from comanda.http.problems import WITH_BODY, problems
 from comanda.kitchen.advance_order import advance_order
 from comanda.kitchen.board import Board, read_board
 from comanda.orders.model import OrderStatus
@@ -30,7 +30,7 @@ class StatusChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     summary="Move an order along",
     responses={
         **documented(200, OrderDocument, "The order as it now is."),
-        **problems(400, 401, 403, 404, 409, 413, 422, 429),
+        **problems(401, 403, 404, 409, *WITH_BODY, 429),
     },
     **STAFF,
 )

@@ -10,7 +10,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 from comanda.api.authentication import SECURITY, require
 from comanda.api.replies import documented, json_reply
 from comanda.api.services import Shared
-from comanda.http.problems import problems
+from comanda.http.problems import WITH_BODY, problems
 from comanda.menu import store
 from comanda.menu.model import (
     Catalogue,
@@ -65,7 +65,7 @@ async def read_catalogue(services: Shared) -> Catalogue:
 @post(
     "/v1/categories",
     summary="Add a category",
-    responses=problems(400, 401, 403, 409, 413, 422, 429),
+    responses=problems(401, 403, 409, *WITH_BODY, 429),
     **MANAGER,
 )
 async def add_category(services: Shared, data: JSONBody[NewCategory]) -> CategoryRecord:
@@ -77,7 +77,7 @@ async def add_category(services: Shared, data: JSONBody[NewCategory]) -> Categor
 @patch(
     "/v1/categories/{category_id:uuid}",
     summary="Change a category",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
+    responses=problems(401, 403, 404, 409, *WITH_BODY, 429),
     **MANAGER,
 )
 async def change_category(
@@ -100,7 +100,7 @@ async def archive_category(services: Shared, category_id: FromPath[UUID]) -> Non
         await store.archive_category(connection, category_id, services.checkout.clock())
 
 
-@post("/v1/products", summary="Add a product", responses=problems(400, 401, 403, 413, 422, 429), **MANAGER)
+@post("/v1/products", summary="Add a product", responses=problems(401, 403, *WITH_BODY, 429), **MANAGER)
 async def add_product(services: Shared, data: JSONBody[NewProduct]) -> ProductRecord:
     """Add a product to a category."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
@@ -110,7 +110,7 @@ async def add_product(services: Shared, data: JSONBody[NewProduct]) -> ProductRe
 @patch(
     "/v1/products/{product_id:uuid}",
     summary="Change a product",
-    responses=problems(400, 401, 403, 404, 413, 422, 429),
+    responses=problems(401, 403, 404, *WITH_BODY, 429),
     **MANAGER,
 )
 async def change_product(services: Shared, product_id: FromPath[UUID], data: JSONBody[ProductChange]) -> ProductRecord:

@@ -23,7 +23,7 @@ from comanda.checkout.order_document import (
 from comanda.checkout.place_order import OrderRequest, place_order
 from comanda.checkout.request_refund import RefundRequest, request_refund
 from comanda.http.idempotency import read_key
-from comanda.http.problems import problems
+from comanda.http.problems import WITH_BODY, problems
 from comanda.orders.model import OrderStatus
 from comanda.staff.keys import Role
 
@@ -47,7 +47,7 @@ GUESTS: dict[str, Any] = {"tags": ["guests"]}
     summary="Place an order",
     responses={
         **documented(201, OrderDocument, "The order, with its Pix or `payment.status: requested`."),
-        **problems(400, 409, 413, 422, 429),
+        **problems(409, *WITH_BODY, 429),
     },
     **GUESTS,
 )
@@ -129,7 +129,7 @@ async def cancel(request: Request[Any, Any, Any], services: Shared, order_id: Fr
 @get(
     "/v1/orders",
     summary="Orders, newest first",
-    responses={**documented(200, OrderPage, "A page of orders."), **problems(400, 401, 403, 422, 429)},
+    responses={**documented(200, OrderPage, "A page of orders."), **problems(401, 403, 422, 429)},
     **STAFF,
 )
 async def page(
@@ -146,7 +146,7 @@ async def page(
 @post(
     "/v1/orders/{order_id:uuid}/refunds",
     summary="Give money back",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
+    responses=problems(401, 403, 404, 409, *WITH_BODY, 429),
     **STAFF,
 )
 async def refund(

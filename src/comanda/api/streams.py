@@ -8,6 +8,7 @@ newest state rather than a queue of old ones.
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from uuid import UUID
@@ -33,6 +34,7 @@ RETRY_SECONDS = 0.5
 WATCH_FLUSH_SECONDS = 3
 KITCHEN_QUEUE = 200
 MOST_WATCHED = 5_000
+VERSION = re.compile(r"[0-9]{1,18}")
 
 
 class _Listener:
@@ -133,7 +135,7 @@ class Streams:
         async with self._pool.acquire(timeout=5) as connection:
             now = await read_order(connection, order_id)
         listener = _Listener()
-        seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+        seen = int(last_event_id) if last_event_id and VERSION.fullmatch(last_event_id) else 0
         listener.version = min(seen, now.version)
         if now.version > listener.version:
             listener.version = now.version
@@ -282,6 +284,7 @@ class Streams:
                 listener.bell.set()
         if not document.was_paid:
             return
+        event = _event("order", document.body, self._next_id())
         for listener in self._kitchen:
             listener.events[str(order_id)] = event
             if len(listener.events) > KITCHEN_QUEUE:

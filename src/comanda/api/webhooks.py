@@ -3,12 +3,11 @@
 import logging
 import re
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from litestar import Request, Response, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import JSONBody
 
 from comanda.api.authentication import request_id_of
 from comanda.api.replies import json_reply
@@ -25,21 +24,25 @@ PAYMENT_ID = re.compile(r"[0-9]{1,18}")
 """Mercado Pago's payment ids are integers; 18 digits always fit a PostgreSQL bigint."""
 
 
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00]*$")]
+"""PostgreSQL cannot store NUL."""
+
+
 class NotificationData(msgspec.Struct):
     """What a notification is about. Ids come as text or number."""
 
-    id: str | int | None = None
+    id: Text | int | None = None
 
 
 class Notification(msgspec.Struct):
     """The body of a webhook, as far as it is kept. Everything in it is a hint, never a fact."""
 
-    type: str | None = None
-    action: str | None = None
-    id: str | int | None = None
+    type: Text | None = None
+    action: Text | None = None
+    id: Text | int | None = None
     live_mode: bool | None = None
-    date_created: str | None = None
-    data: JSONBody[NotificationData] | None = None
+    date_created: Text | None = None
+    data: NotificationData | None = None
 
 
 class Receipt(msgspec.Struct):
@@ -57,7 +60,7 @@ class Receipt(msgspec.Struct):
         200: ResponseSpec(
             data_container=Receipt, description="Stored, or not ours to act on.", generate_examples=False
         ),
-        **problems(400, 401, 413),
+        **problems(401, 408, 413),
     },
 )
 async def receive(request: Request[Any, Any, Any], services: Shared) -> Response[bytes]:
@@ -87,7 +90,7 @@ async def receive(request: Request[Any, Any, Any], services: Shared) -> Response
     body = await request.body()
     try:
         notification = msgspec.json.decode(body, type=Notification)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("the body is not a notification", code="invalid_notification") from None
     if (notification.type or query.get("type")) != "payment":
         return _receipt("dropped_topic")
@@ -102,7 +105,7 @@ async def receive(request: Request[Any, Any, Any], services: Shared) -> Response
         new = await webhooks.store(
             connection,
             provider_payment_id=int(data_id),
-            body=msgspec.json.encode(notification).replace(b"\\u0000", b""),
+            body=msgspec.json.encode(notification),
             request_id=request_id_of(request),
             now=services.checkout.clock(),
         )

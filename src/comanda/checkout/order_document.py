@@ -5,7 +5,7 @@ CPU of building it here). The structs below are its type, for OpenAPI; a test de
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
@@ -202,6 +202,6 @@ def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
         moment = datetime.fromisoformat(at)
         if moment.tzinfo is None:
             raise ValueError
-        return moment, UUID(order_id)
-    except (ValueError, UnicodeError):
+        return moment.astimezone(UTC), UUID(order_id)
+    except (ValueError, OverflowError):
         raise BadRequest("cursor is not one that this list gave", code="invalid_cursor") from None

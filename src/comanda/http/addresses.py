@@ -6,13 +6,13 @@ from functools import lru_cache
 from comanda.settings import Network
 
 
-def client_address(peer: str, forwarded_for: str | None, proxies: tuple[Network, ...]) -> str:
+def client_address(peer: str, forwarded_for: str, proxies: tuple[Network, ...]) -> str:
     """Answer the client's address.
 
     Args:
         peer: who holds the connection.
-        forwarded_for: X-Forwarded-For, which every proxy adds its peer to, on the right; what stands further left
-            than our own proxies is the client's word, and worth nothing.
+        forwarded_for: X-Forwarded-For, empty without one. Every proxy adds its peer to it, on the right; what stands
+            further left than our own proxies is the client's word, and worth nothing.
         proxies: the networks that are believed.
 
     Returns:
@@ -31,7 +31,7 @@ def client_address(peer: str, forwarded_for: str | None, proxies: tuple[Network,
     parsed = _parse(nearest)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return nearest
+    return nearest if parsed is None else str(parsed)
 
 
 @lru_cache(maxsize=4096)

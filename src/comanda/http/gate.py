@@ -13,6 +13,7 @@ from uuid import uuid4
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from comanda.errors import TooSlow
 from comanda.http import logs, metrics
 from comanda.http.problems import PROBLEM_JSON, problem_bytes
 from comanda.settings import Settings
@@ -28,10 +29,6 @@ _SECURITY: Headers = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
-
-
-class BodyError(Exception):
-    """The body is too long, or does not come."""
 
 
 class Gate:
@@ -67,10 +64,8 @@ class Gate:
         self._in_flight += 1
         self._idle.clear()
         try:
-            if self._in_flight > self._settings.max_requests_in_flight:
-                await exchange.refuse(503, "overloaded", "too many requests at once; try again in a moment")
-            else:
-                await exchange.run(self._app)
+            overloaded = self._in_flight > self._settings.max_requests_in_flight
+            await exchange.run(None if overloaded else self._app)
         finally:
             self._in_flight -= 1
             if self._in_flight == 0:
@@ -90,16 +85,23 @@ class _Exchange:
         self._request_bytes = 0
         self._response_bytes = 0
         self._status = 0
-        self._has_body = scope["method"] in _WITH_BODY
+        self._method = scope["method"]
+        self._has_body = self._method in _WITH_BODY
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         self._id = given.decode() if _GOOD_ID.fullmatch(given) else uuid4().hex
         scope["state"] = {"request_id": self._id}
 
-    async def run(self, app: ASGIApp) -> None:
+    async def run(self, app: ASGIApp | None) -> None:
+        """Let the framework answer, or refuse if there is None."""
         token = logs.request_id.set(self._id)
         streaming = self._scope["path"].endswith("/events")
+        if self._method == "HEAD" and not streaming:
+            # The same answer as to GET; the server leaves its body out.
+            self._scope["method"] = "GET"
         try:
-            if streaming:
+            if app is None:
+                await self.refuse(503, "overloaded", "too many requests at once; try again in a moment")
+            elif streaming:
                 await app(self._scope, self.receive, self.send)
             else:
                 async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
@@ -111,13 +113,16 @@ class _Exchange:
             logs.request_id.reset(token)
 
     async def receive(self) -> Any:
-        if not self._has_body or self._gate is None:
+        if not self._has_body:
             return await self._receive()
         try:
             async with asyncio.timeout(self._settings.body_timeout_ms / 1000):
                 message = await self._receive()
         except TimeoutError:
-            raise BodyError("the body did not come in time") from None
+            raise TooSlow("the body did not come in time") from None
+        if message["type"] == "http.disconnect":
+            # Nobody hears this; it ends the request as the client's doing, not as a fault of ours.
+            raise TooSlow("the client left before its body was there")
         if message["type"] == "http.request":
             self._request_bytes += len(message.get("body", b""))
             if not message.get("more_body"):
@@ -129,7 +134,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers: Headers = [*message["headers"], (b"x-request-id", self._id.encode()), *_SECURITY]
-            if self._gate.draining:
+            if self._gate.draining or self._status in {408, 413}:
+                # To 408 and 413 because the rest of the body may still come, and is not the next request.
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
         elif message["type"] == "http.response.body":
@@ -151,12 +157,11 @@ class _Exchange:
     def _finish(self) -> None:
         seconds = time.perf_counter() - self._began
         route = self._scope.get("path_template") or "unmatched"
-        method = self._scope["method"]
         # A client that left before an answer is counted as 499 would be by nginx: its own doing.
         status = self._status or 499
         metrics.observe(
             route,
-            method,
+            self._method,
             status,
             seconds=seconds,
             request_bytes=self._request_bytes,
@@ -166,7 +171,7 @@ class _Exchange:
             logger.info(
                 "request",
                 extra={
-                    "method": method,
+                    "method": self._method if self._method in metrics.METHODS else "OTHER",
                     "route": route,
                     "status": status,
                     "milliseconds": round(seconds * 1000, 1),

@@ -82,6 +82,9 @@ def render_http_exception(_request: Request[Any, Any, Any], error: HTTPException
     headers = {}
     if isinstance(error, MethodNotAllowedException) and error.headers:
         headers = {name.lower(): value for name, value in error.headers.items()}
+        if "GET" in headers.get("allow", ""):
+            # `comanda.http.gate` answers it with what GET answers.
+            headers["allow"] += ", HEAD"
     status = error.status_code
     return problem(status, CODES.get(status, "error"), error.detail or TITLES.get(status, "Error"), headers=headers)
 
@@ -111,8 +114,12 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
 }
 
 
+WITH_BODY = (408, 413, 415, 422)
+"""What a route with a body may answer beside."""
+
+
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Document the problem answers of a route, for OpenAPI; every route may also answer 503."""
+    """Document the problem answers of a route, for OpenAPI; every route may also answer 400 and 503."""
     return {
         status: ResponseSpec(
             data_container=Problem,
@@ -120,7 +127,7 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
             media_type=PROBLEM_JSON,
             generate_examples=False,
         )
-        for status in sorted({*statuses, 503})
+        for status in sorted({*statuses, 400, 503})
     }
 
 
@@ -130,6 +137,9 @@ def _in_words(error: ValidationException) -> str:
         return "the request is not valid"
     parts = []
     for item in error.extra:
+        if item == {"message": "'data'", "key": "data"}:
+            # How the framework says that there is no body.
+            return "send a JSON body"
         if isinstance(item, dict):
             key = item.get("key")
             parts.append(f"{key}: {item.get('message', 'not valid')}" if key else str(item.get("message", "")))

@@ -1,13 +1,13 @@
 """The menu in memory, as the bytes that guests are sent; right in every pod within a second of a change.
 
-A change rings through LISTEN/NOTIFY. While nobody listens (the listener is reconnecting) the cache trusts itself
-for `UNHEARD_SECONDS` only. While the database is away the last menu known is better than none.
+A change rings through LISTEN/NOTIFY. A ring can be missed (a connection cut without a word shows only seconds later),
+so the menu is also read again when it is `TRUSTED_SECONDS` old and somebody asks: two small reads a second at most.
+While the database is away the last menu known is better than none.
 """
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,10 @@ from comanda.database.pool import OUTAGES, Pool
 from comanda.menu.model import Menu, Product
 from comanda.menu.store import read_menu
 
-UNHEARD_SECONDS = 0.5
+TRUSTED_SECONDS = 0.5
+READ_SECONDS = 0.4
+"""How long guests wait for a newer menu than the last one known, before they get that one."""
+FIRST_READ_SECONDS = 5
 
 
 class CachedMenu(msgspec.Struct, frozen=True):
@@ -39,15 +42,14 @@ class MenuCache:
 
     Args:
         pool: where it is read from.
-        heard: answers whether changes reach us just now; False makes the cache read again by itself.
     """
 
-    def __init__(self, pool: Pool, heard: Callable[[], bool]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._heard = heard
         self._menu: CachedMenu | None = None
         self._read_at = 0.0
         self._stale = True
+        self._away = False
         self._reading = asyncio.Lock()
 
     def forget(self) -> None:
@@ -65,18 +67,22 @@ class MenuCache:
             return self._menu
 
     def _fresh(self) -> bool:
-        if self._stale:
-            return False
-        return self._heard() or time.monotonic() - self._read_at < UNHEARD_SECONDS
+        # While the database is away not every guest waits for it anew.
+        trusted = self._away or not self._stale
+        return trusted and time.monotonic() - self._read_at < TRUSTED_SECONDS
 
     async def _read(self) -> None:
         # A change during the read sets the flag again, so it must be cleared before.
         self._stale = False
         try:
-            async with self._pool.acquire(timeout=2) as connection:
+            async with (
+                asyncio.timeout(FIRST_READ_SECONDS if self._menu is None else READ_SECONDS),
+                self._pool.acquire() as connection,
+            ):
                 self._menu = render(await read_menu(connection))
+            self._away = False
         except OUTAGES:
-            self._stale = True
+            self._stale = self._away = True
             if self._menu is None:
                 raise
         self._read_at = time.monotonic()

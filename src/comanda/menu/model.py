@@ -8,13 +8,16 @@ import msgspec
 
 from comanda.money import Cents
 
-# No control characters: PostgreSQL cannot store NUL, and no name on a screen wants the others.
-PLAIN = r"^[^\x00-\x1f\x7f]*$"
-CategoryName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=PLAIN)]
-ProductName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=80, pattern=PLAIN)]
+# No control characters: PostgreSQL cannot store NUL, and no name on a screen wants the others, among them those that
+# turn the direction of the text around them. (?!\n) because $ alone also stands before a last line break.
+_ALLOWED = r"[^\x00-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2069\ufeff]"
+PLAIN = rf"^{_ALLOWED}*$(?!\n)"
+NAME = rf"^(?=.*\S){_ALLOWED}+$(?!\n)"
+CategoryName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=NAME)]
+ProductName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=80, pattern=NAME)]
 Description: TypeAlias = Annotated[str, msgspec.Meta(max_length=500, pattern=PLAIN)]
 Price: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="Centavos.")]
-ImageUrl: TypeAlias = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^(https://|/)[!-~]+$")]
+ImageUrl: TypeAlias = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^(https://|/)[!-~]+$(?!\n)")]
 Position: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 
 

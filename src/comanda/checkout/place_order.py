@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, TypeAlias
 from uuid import UUID, uuid4
 
@@ -68,7 +68,8 @@ async def place_order(
         request: as the guest sent it, decoded.
         products: the menu as it is now.
         key: the caller's idempotency key, if there was one.
-        client: the caller's address; stored as a keyed hash, and only while the order is unpaid. Empty: one that meets no limit.
+        client: the caller's address; stored as a keyed hash, and only while the order is unpaid. Empty: one that
+            meets no limit.
         request_id: for logs and the provider's call.
 
     Returns:
@@ -85,7 +86,7 @@ async def place_order(
         items = price(request, products, settings)
     except Invalid:
         # The menu may have changed since the key's first request, whose answer still holds.
-        made = await _recall(checkout, key)
+        made = await _recall(checkout, key, now)
         if made is None:
             raise
         return made
@@ -142,7 +143,7 @@ async def place_order(
         return True
 
     if not await in_transaction(checkout.pool, intend):
-        made = await _recall(checkout, key)
+        made = await _recall(checkout, key, now)
         assert made is not None, "a key that is known made something"
         return made
     measures.ORDERS_PLACED.inc()
@@ -175,12 +176,12 @@ def price(request: OrderRequest, products: dict[UUID, Product], settings: Settin
     return items
 
 
-async def _recall(checkout: Checkout, key: IdempotencyKey | None) -> UUID | None:
+async def _recall(checkout: Checkout, key: IdempotencyKey | None, now: datetime) -> UUID | None:
     if key is None:
         return None
     retention = timedelta(seconds=checkout.settings.idempotency_retention)
     async with checkout.pool.acquire(timeout=5) as connection:
-        return await idempotency.recall(connection, key, now=checkout.clock(), retention=retention)
+        return await idempotency.recall(connection, key, now=now, retention=retention)
 
 
 def _client_hash(settings: Settings, client: str) -> bytes | None:

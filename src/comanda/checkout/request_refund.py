@@ -66,29 +66,26 @@ async def request_refund(
         raise Invalid('give either "items" or "all": true', code="items_or_all")
     retention = timedelta(seconds=checkout.settings.idempotency_retention)
 
-    async def work(connection: Connection) -> UUID:
+    async def work(connection: Connection) -> tuple[UUID, bool]:
         now = checkout.clock()
+        order, payment = await lock_order(connection, order_id)
         if key is not None:
+            # Under the lock: of two requests with one key in one moment, the second finds what the first made.
             made = await idempotency.recall(connection, key, now=now, retention=retention)
             if made is not None:
-                return made
-        order, payment = await lock_order(connection, order_id)
+                return made, False
         if payment.status not in REFUNDABLE:
             raise Conflict(f"the payment is {payment.status}; there is nothing to give back", code="not_refundable")
         if payment.refundable_cents <= 0:
             raise Conflict("all of it was given back, or is about to be", code="already_refunded")
         refund = await _promise(connection, order, payment, request, actor=actor, now=now, request_id=request_id)
-        if key is not None and not await idempotency.remember(
-            connection, key, refund.id, busy_until=None, now=now, retention=retention
-        ):
-            # The same key, in the same moment: the other one made it.
-            raise Conflict(
-                "the first request with this key is still at work", code="request_in_progress", retry_after=1
-            )
-        return refund.id
+        if key is not None:
+            await idempotency.remember(connection, key, refund.id, busy_until=None, now=now, retention=retention)
+        return refund.id, True
 
-    refund_id = await in_transaction(checkout.pool, work)
-    measures.REFUNDS_OWED.labels("staff").inc()
+    refund_id, is_new = await in_transaction(checkout.pool, work)
+    if is_new:
+        measures.REFUNDS_OWED.labels("staff").inc()
     return refund_id
 
 

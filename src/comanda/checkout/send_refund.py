@@ -38,7 +38,9 @@ async def send_refund(checkout: Checkout, refund: Refund) -> None:
         await _later(checkout, refund, str(error), error.retry_after)
         raise
     except ProviderRefused as error:
-        told = await _find(checkout, payment.provider_payment_id, refund)
+        # Refused at the first try, it is refused. Later it may be the second copy that is: the first one's answer
+        # was lost.
+        told = await _find(checkout, payment.provider_payment_id, refund) if refund.attempts > 1 else None
         if told is None:
             await _settle(checkout, payment, refund, RefundStatus.REJECTED, None, str(error))
             return
@@ -76,7 +78,9 @@ async def _find(checkout: Checkout, provider_id: int, refund: Refund) -> Provide
     for candidate in told:
         if candidate.id not in known and candidate.amount_cents == refund.amount_cents:
             return candidate
-    return None
+    # 'All that is left' is less than what was paid, where the provider's panel has given back a part unseen by us.
+    given_back = sum(candidate.amount_cents for candidate in told if candidate.status == "approved")
+    return told[-1] if refund.whole and told and given_back == refund.amount_cents else None
 
 
 async def _settle(

@@ -50,7 +50,7 @@ async def settle_payment(
             verdict = undecided(order, payment, now, review=payment.review)
         else:
             verdict = decide(order, payment, view, now)
-        await _apply(checkout, connection, order, payment, view, verdict, actor, now)
+        await _apply(checkout, connection, order, payment, view if verdict.believed else None, verdict, actor, now)
         if event_id is not None:
             await webhooks.finish(connection, event_id, outcome=str(verdict.payment_status), now=now)
         return verdict, order, payment

@@ -19,7 +19,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is to become of an order and its payment.
 
     `order_status` is None where the order stays. `refund_owed` is why all that is left must go back, None if it need
-    not. `cancel_at_provider` says that the charge is still open there and must not be.
+    not. `cancel_at_provider` says that the charge is still open there and must not be. `believed` is False for words
+    that do not belong in the payment's row: older ones than it holds, or about another payment.
     """
 
     payment_status: PaymentStatus
@@ -29,9 +30,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     order_status: OrderStatus | None = None
     refund_owed: str | None = None
     cancel_at_provider: bool = False
+    believed: bool = True
 
     def changes(self, payment: Payment, view: ProviderPayment | None) -> bool:
-        """Whether anything of the payment's own row would change."""
+        """Whether anything of the payment's own row would change; `view` is None where it is not believed."""
         return (
             self.payment_status != payment.status
             or self.refunded_cents != payment.refunded_cents
@@ -51,18 +53,21 @@ def decide(order: Order, payment: Payment, view: ProviderPayment, now: datetime)
         view: what the provider says of the payment, read back from it (a webhook's own words count for nothing).
         now: the present moment.
     """
-    if _is_older(payment, view):
-        return _as_it_was(payment, payment.review)
     problem = mismatch(payment, view)
-    if problem in {Review.REFERENCE_MISMATCH, Review.LIVE_MODE_MISMATCH}:
-        return undecided(order, payment, now, review=problem)
+    if problem is Review.REFERENCE_MISMATCH:
+        verdict = undecided(order, payment, now, review=_flag(payment, problem))
+        return msgspec.structs.replace(verdict, believed=False)
+    if _is_older(payment, view):
+        return msgspec.structs.replace(undecided(order, payment, now, review=payment.review), believed=False)
+    if problem is Review.LIVE_MODE_MISMATCH:
+        return undecided(order, payment, now, review=_flag(payment, problem))
     told = status_of(view)
     if told is None:
-        return undecided(order, payment, now, review=Review.UNKNOWN_STATUS)
+        return undecided(order, payment, now, review=_flag(payment, Review.UNKNOWN_STATUS))
     if told in MONEY_CAME:
         return _money_came(order, payment, view, told, problem)
     if payment.status in MONEY_CAME:
-        return _as_it_was(payment, Review.WENT_BACK)
+        return _as_it_was(payment, _flag(payment, Review.WENT_BACK))
     if told in OPEN:
         return _still_open(order, payment, told, problem, now)
     return _ended(order, payment, told, now)
@@ -99,13 +104,18 @@ def _as_it_was(payment: Payment, review: str | None) -> Verdict:
     )
 
 
+def _flag(payment: Payment, review: Review) -> str:
+    """Answer why a person must look. A refused refund stays the reason: nothing else asks for that money again."""
+    return Review.REFUND_REFUSED if payment.review == Review.REFUND_REFUSED else review
+
+
 def _money_came(
     order: Order, payment: Payment, view: ProviderPayment, told: PaymentStatus, problem: Review | None
 ) -> Verdict:
     paid = payment.paid_cents or view.amount_cents
-    given_back = paid if told is PaymentStatus.REFUNDED else view.refunded_cents
+    given_back = paid if told is PaymentStatus.REFUNDED else min(view.refunded_cents, paid)
     # What we have promised back ourselves is counted when its own answer comes, not twice.
-    refunded = max(payment.refunded_cents, min(given_back, paid - payment.refund_reserved_cents))
+    refunded = max(payment.refunded_cents, given_back - payment.refund_reserved_cents)
     nothing_left = refunded == paid
     if told in DISPUTED:
         status = told

@@ -110,16 +110,19 @@ def step(order: Order, wanted: OrderStatus, now: datetime) -> Move | None:
 
 
 def clean_text(text: str | None) -> str | None:
-    """Tidy what a guest typed: composed (NFC), blanks collapsed, without control and format characters.
+    """Tidy what a guest typed: blanks collapsed, without control and format characters, composed (NFC).
 
-    The latter are invisible and can turn the text of the line around them on the kitchen's screen. Nothing left is
-    None.
+    Format characters are invisible and can turn the text of the line around them on the kitchen's screen. Nothing
+    left is None. What is left is never longer than what was typed, and so fits where that did.
     """
     if text is None:
         return None
-    kept = "".join(
+    visible = "".join(
         " " if char.isspace() else char
-        for char in unicodedata.normalize("NFC", text)
+        for char in text
         if char.isspace() or unicodedata.category(char) not in {"Cc", "Cf"}
     )
-    return " ".join(kept.split()) or None
+    kept = " ".join(visible.split())
+    composed = unicodedata.normalize("NFC", kept)
+    # A few letters are two or three characters when composed (U+0958); then all stays as it was typed.
+    return (composed if len(composed) <= len(kept) else kept) or None

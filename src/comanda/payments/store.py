@@ -67,8 +67,11 @@ WATCH = """
 UPDATE payments
 SET watched_until = $2,
     next_check_at = CASE WHEN status = 'requested' THEN next_check_at ELSE LEAST(next_check_at, $3) END
-WHERE order_id = ANY($1::uuid[]) AND status IN ('requested', 'pending', 'in_process')
-  AND (watched_until IS NULL OR watched_until <= $4)
+WHERE id IN (
+    SELECT id FROM payments
+    WHERE order_id = ANY($1::uuid[]) AND status IN ('requested', 'pending', 'in_process')
+      AND (watched_until IS NULL OR watched_until <= $4)
+    FOR UPDATE SKIP LOCKED)
 """
 
 
@@ -204,7 +207,8 @@ async def note_watched(
 ) -> None:
     """Note that guests are looking at these orders, so that the provider is asked soon rather than rarely.
 
-    One that is noted for a while yet is left alone: many looks are no reason for many writes.
+    One that is noted for a while yet is left alone: many looks are no reason for many writes. One that is locked is
+    being settled just now, and two pods that note the same orders do not wait for each other.
     """
     lately = watched_until - WATCH_AGAIN
     await connection.execute(WATCH, list(order_ids), watched_until, check_by, lately)

@@ -1,0 +1,95 @@
+"""When the provider is asked again: bounds that guests and the provider rely on."""
+
+import random
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comanda.payments.model import OPEN, PaymentStatus
+from comanda.payments.schedule import LATE_LOOKS, PAID_LOOKS, REVIEW_EVERY, backoff, next_look
+from tests.unit.samples import EXPIRES, PLACED, a_settings
+
+KNOBS = a_settings()
+ENDED = [status for status in PaymentStatus if status not in OPEN]
+always = settings(derandomize=True, max_examples=200, deadline=None)
+
+
+def look(status: PaymentStatus, seed: int = 0, **facts: object) -> timedelta | None:
+    """Answer how long after `now` the next look is."""
+    known: dict[str, object] = {"looks": 0, "review": False, "watched": False, "deadline": EXPIRES, "now": PLACED}
+    known |= facts
+    due = next_look(status, **known, settings=KNOBS, chance=random.Random(seed))  # type: ignore[arg-type]
+    return None if due is None else due - known["now"]  # type: ignore[operator]
+
+
+@always
+@given(st.sampled_from(sorted(OPEN)), st.integers(0, 10_000), st.integers(), st.booleans())
+def test_a_watched_payment_is_asked_about_within_check_watched(
+    status: PaymentStatus, looks: int, seed: int, late: bool
+) -> None:
+    now = EXPIRES + timedelta(minutes=3) if late else PLACED
+    wait = look(status, seed, looks=looks, watched=True, now=now)
+    assert wait is not None
+    assert timedelta(seconds=KNOBS.check_watched * 2 / 3 - 0.001) <= wait <= timedelta(seconds=KNOBS.check_watched)
+
+
+@always
+@given(st.sampled_from(sorted(OPEN)), st.integers(0, 10_000), st.integers(0, 3600 * 1000), st.integers())
+def test_an_open_payment_is_asked_about_at_its_deadline_at_the_latest(
+    status: PaymentStatus, looks: int, milliseconds: int, seed: int
+) -> None:
+    now = EXPIRES - timedelta(milliseconds=milliseconds)
+    wait = look(status, seed, looks=looks, now=now)
+    assert wait is not None
+    assert timedelta(0) < wait <= timedelta(seconds=KNOBS.check_unwatched_max)
+    if now < EXPIRES:
+        assert now + wait <= EXPIRES
+
+
+def test_an_unwatched_payment_is_asked_about_less_and_less() -> None:
+    waits = [look(PaymentStatus.PENDING, looks=looks, deadline=EXPIRES + timedelta(days=9)) for looks in range(8)]
+    assert waits[0] == timedelta(seconds=KNOBS.check_first)
+    most = [min(KNOBS.check_unwatched * 2**doubled, KNOBS.check_unwatched_max) for doubled in range(7)]
+    for wait, seconds in zip(waits[1:], most, strict=True):
+        assert wait is not None
+        assert seconds * 2 / 3 <= wait.total_seconds() + 0.001 <= seconds + 0.001
+
+
+def test_a_payment_under_review_is_asked_about_every_hour_for_good() -> None:
+    for status in ENDED:
+        wait = look(status, looks=100_000, review=True)
+        assert wait is not None
+        assert REVIEW_EVERY * 2 / 3 <= wait.total_seconds() + 0.001 <= REVIEW_EVERY + 0.001
+
+
+def test_an_ended_payment_is_asked_about_a_few_times_more_and_then_left_alone() -> None:
+    for status in ENDED:
+        paid = status in {PaymentStatus.APPROVED, PaymentStatus.PARTIALLY_REFUNDED}
+        table: tuple[int, ...] = PAID_LOOKS if paid else LATE_LOOKS
+        if status is PaymentStatus.REFUNDED:
+            table = ()
+        for looks, seconds in enumerate(table):
+            wait = look(status, looks=looks)
+            assert wait is not None
+            assert seconds * 2 / 3 <= wait.total_seconds() + 0.001 <= seconds + 0.001
+        assert look(status, looks=len(table)) is None
+
+
+@always
+@given(st.integers(0, 10**6), st.integers())
+def test_backoff_is_bounded_and_never_zero(tries: int, seed: int) -> None:
+    wait = backoff(tries, KNOBS, random.Random(seed)).total_seconds()
+    assert KNOBS.retry_first * 2 / 3 - 0.001 <= wait <= KNOBS.retry_max
+
+
+def test_backoff_doubles() -> None:
+    for tries in range(5):
+        most = KNOBS.retry_first * 2**tries
+        waits = [backoff(tries, KNOBS, random.Random(seed)).total_seconds() for seed in range(50)]
+        assert most * 2 / 3 - 0.001 <= min(waits) < max(waits) <= most
+
+
+def test_the_shortest_knobs_still_wait() -> None:
+    knobs = a_settings(RETRY_FIRST=1, RETRY_MAX=1)
+    assert backoff(9, knobs, random.Random(0)) > timedelta(0)

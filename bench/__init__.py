@@ -1,0 +1,1 @@
+"""What Comanda costs, measured from outside on the real processes: `make bench` (bench/__main__.py)."""

@@ -77,14 +77,14 @@ def url_of(server: EmbeddedPostgres, database: str, *, user: str | None = None) 
 @pytest.fixture
 async def empty_database(server: EmbeddedPostgres) -> AsyncIterator[str]:
     """The owner's URL of a database without anything in it."""
-    async with _database(server, "") as url:
+    async with fresh_database(server, "") as url:
         yield url
 
 
 @pytest.fixture
 async def database(server: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     """The name of a migrated database of this test's own."""
-    async with _database(server, template) as url:
+    async with fresh_database(server, template) as url:
         yield url.rpartition("/")[2]
 
 
@@ -107,7 +107,9 @@ async def diner(database_url: str, chance: random.Random, tmp_path: Path) -> Asy
         yield running
 
 
-class _database:  # noqa: N801 (read as `async with _database(...)`)
+class fresh_database:  # noqa: N801 (read as `async with fresh_database(...)`)
+    """A database of one block's own: empty, or a copy of `template`. Answers its owner's URL."""
+
     def __init__(self, server: EmbeddedPostgres, template: str) -> None:
         self._server = server
         self._template = template

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Annotated, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
-import limits
 import msgspec
 
 Required: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
@@ -31,6 +30,8 @@ MINIMUM_PAYMENT_TIMEOUT = 30 * 60
 MAXIMUM_PAYMENT_TIMEOUT = 29 * 24 * 3600
 """Seconds. Mercado Pago's maximum is 30 days; a day is kept for `payment_expiry_margin` and clock skew."""
 
+
+BURST = re.compile(r"[1-9][0-9]{0,6}/([1-9][0-9]{0,3})?(second|minute|hour|day)s?")
 
 IN_CLUSTER = re.compile(rf"{_LABEL}(\.{_LABEL}\.svc(\.cluster\.local)?)?")
 """Names of Kubernetes services: NAME, NAME.NAMESPACE.svc or its longer form. A bare 0x08080808 is an address."""
@@ -196,10 +197,8 @@ def _check(settings: Settings) -> None:
         except ValueError:
             raise SettingsError(f"{name} is not valid: give networks like 10.0.0.0/16, by comma") from None
     for name, value in (("ORDER_BURST", settings.order_burst), ("KEY_GUESS_BURST", settings.key_guess_burst)):
-        try:
-            limits.parse(value)
-        except ValueError:
-            raise SettingsError(f"{name} is not valid: give a limit like 30/10seconds") from None
+        if not BURST.fullmatch(value):
+            raise SettingsError(f"{name} is not valid: give a limit like 30/10seconds")
     if settings.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise SettingsError("LOG_LEVEL is not valid: give DEBUG, INFO, WARNING or ERROR")
     if settings.worker_lease * 1000 <= settings.provider_timeout_ms * 2:

@@ -50,7 +50,8 @@ async def read_menu(
     """Answer what can be ordered now. Send the ETag back as If-None-Match to be spared an unchanged menu."""
     menu = await services.menu.current()
     headers = {"etag": menu.etag, "cache-control": ASK_AGAIN}
-    if if_none_match is not None and menu.etag in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
+    known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    if menu.etag in known or known == ["*"]:
         return Response(b"", status_code=304, headers=headers)
     return json_reply(menu.body, headers=headers)
 

@@ -137,10 +137,10 @@ def _in_words(error: ValidationException) -> str:
         return "the request is not valid"
     parts = []
     for item in error.extra:
-        if item == {"message": "'data'", "key": "data"}:
-            # How the framework says that there is no body.
-            return "send a JSON body"
         if isinstance(item, dict):
             key = item.get("key")
+            if key == "data":
+                # The body itself is `api.bodies`' matter; here it can only be missing.
+                return "send a JSON body"
             parts.append(f"{key}: {item.get('message', 'not valid')}" if key else str(item.get("message", "")))
     return "; ".join(parts) or "the request is not valid"

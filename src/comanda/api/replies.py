@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from litestar import MediaType, Response
+from litestar.background_tasks import BackgroundTask
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
@@ -16,9 +17,14 @@ def json_reply(body: bytes, *, status: int = 200, headers: dict[str, str] | None
 
 
 def event_stream(events: AsyncGenerator[bytes, None]) -> Stream:
-    """Answer with server-sent events, past every buffer on the way."""
+    """Answer with server-sent events, past every buffer on the way.
+
+    `events` is closed when the answer ends: a client that left while it was being sent to would else be listening
+    until the garbage collector comes by.
+    """
     return Stream(
         events,
+        background=BackgroundTask(events.aclose),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )

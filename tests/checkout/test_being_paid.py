@@ -247,7 +247,7 @@ async def test_a_forged_webhook_is_refused_and_not_even_kept(diner: Diner, secre
     [("wrong_amount", {"amount_cents": 1}), ("wrong_amount", {}), ("wrong_currency", {})],
 )
 async def test_our_guests_money_that_does_not_fit_is_given_back_once_and_not_cooked_for(
-    diner: Diner, fault: str, values: dict[str, object]
+    diner: Diner, fault: str, values: dict[str, Any]
 ) -> None:
     order = await diner.place()
     await diner.work()

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -61,7 +62,7 @@ async def test_the_charge_is_what_was_stored_before_it_was_asked_for(diner: Dine
     ],
 )
 async def test_a_charge_without_an_answer_is_asked_for_again_with_the_same_key(
-    diner: Diner, fault: str, values: dict[str, object]
+    diner: Diner, fault: str, values: dict[str, Any]
 ) -> None:
     diner.sandbox.arm(fault, match={"operation": "create_payment"}, **values)
     order = await diner.place()

@@ -10,9 +10,10 @@ import pytest
 import comanda.payments.refunds
 from comanda.checkout.send_refund import send_refund
 from comanda.payments.model import Review
+from comanda.staff.keys import Role
 from tests.accounting import assert_every_real_is_accounted_for
-from tests.checkout.meddling import Crash, dies_after, dies_before, pass_time
-from tests.running_diner import Answer, Diner, Role
+from tests.checkout.meddling import Crash, dies_after, dies_before, pass_time, with_provider
+from tests.running_diner import Diner
 
 ALL = {"all": True}
 
@@ -121,9 +122,7 @@ async def test_the_last_lines_cancel_like_all_of_it(diner: Diner) -> None:
         (lines((1, 2)), 409, "already_refunded"),
     ],
 )
-async def test_what_cannot_be_given_back_is_refused(
-    diner: Diner, body: dict[str, Any], status: int, code: str
-) -> None:
+async def test_what_cannot_be_given_back_is_refused(diner: Diner, body: dict[str, Any], status: int, code: str) -> None:
     order = await diner.place_paid()
     refused = await diner.refund(order, body)
     assert (refused.status, refused.code) == (status, code)
@@ -248,7 +247,7 @@ async def test_a_refused_refund_of_all_is_not_asked_for_again_by_itself(diner: D
 
 
 async def test_a_refusal_is_not_mended_by_somebody_elses_refund_of_the_same_amount(diner: Diner) -> None:
-    order = await diner.place_paid(2)
+    order = await diner.place_paid(3)
     price = order["items"][0]["unit_price_cents"]
     diner.sandbox.act(diner.charge(order), "refund", amount_cents=price)
     await diner.sandbox.settled()
@@ -262,9 +261,7 @@ async def test_a_refusal_is_not_mended_by_somebody_elses_refund_of_the_same_amou
 
 @pytest.mark.parametrize("replay", ["empty", "first_result"])
 @pytest.mark.parametrize("body", [ALL, lines((1, 1))])
-async def test_a_refund_whose_answer_was_lost_is_found_again(
-    diner: Diner, body: dict[str, Any], replay: str
-) -> None:
+async def test_a_refund_whose_answer_was_lost_is_found_again(diner: Diner, body: dict[str, Any], replay: str) -> None:
     diner.sandbox.behave(refund_replay=replay)
     order = await diner.place_paid(2)
     diner.sandbox.arm("refund_answer_lost", times=2)
@@ -302,8 +299,6 @@ async def test_a_replay_that_the_list_does_not_show_yet_is_asked_again(diner: Di
 
     await diner.refund(order, lines((1, 1)))
     loop = diner.loops["refunds"]
-    from tests.checkout.meddling import with_provider  # noqa: PLC0415
-
     loop._checkout = with_provider(diner.checkout, create_refund=nothing, list_refunds=empty)
     await loop.once()
     assert (await listed(diner, order))[0][0] == "requested"
@@ -324,7 +319,7 @@ async def test_a_replay_that_the_list_does_not_show_yet_is_asked_again(diner: Di
     ],
 )
 async def test_a_refund_is_asked_for_until_the_provider_decides(
-    diner: Diner, fault: str, values: dict[str, object]
+    diner: Diner, fault: str, values: dict[str, Any]
 ) -> None:
     order = await diner.place_paid()
     diner.sandbox.arm(fault, match={"operation": "create_refund"}, times=2, **values)

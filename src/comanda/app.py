@@ -155,9 +155,19 @@ async def _serve_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event)
         hear_everything,
     )
     gate = Gate(build_litestar(Services(checkout, menu_cache, streams, Limits(settings), ready)), settings)
-    server = make_server(gate, settings)
     listener.start()
     streams.start()
+    try:
+        await _run_server(make_server(gate, settings), gate, streams, settings, ready, stop)
+    finally:
+        await streams.stop()
+        await listener.stop()
+    logger.info("stopped")
+
+
+async def _run_server(
+    server: Server, gate: Gate, streams: Streams, settings: Settings, ready: Readiness, stop: asyncio.Event
+) -> None:
     serving = asyncio.create_task(server.serve(), name="server")
     await _until_open(settings, serving)
     ready.started = True
@@ -179,8 +189,6 @@ async def _serve_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event)
     _, late = await asyncio.wait({serving}, timeout=CLIENTS_SECONDS)
     if late:
         logger.warning("stopping with connections open")
-    await listener.stop()
-    logger.info("stopped")
 
 
 async def _until_open(settings: Settings, serving: "asyncio.Task[None]") -> None:

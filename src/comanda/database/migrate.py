@@ -151,7 +151,9 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", name: str, sq
                 raise MigrationError(f"{name}: a table stayed locked through {TRIES} tries; try again later") from None
             await asyncio.sleep(random.uniform(*REST_SECONDS))  # noqa: S311 (jitter, no secret)
         except asyncpg.PostgresError as error:
-            raise MigrationError(f"{name} failed and changed nothing: {error}") from error
+            # The first line alone: what follows it may quote a guest's row.
+            reason = str(error).partition("\n")[0]
+            raise MigrationError(f"{name} failed and changed nothing: {reason}") from error
         else:
             return
 

@@ -5,6 +5,7 @@ import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+import asyncpg
 import msgspec
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -31,8 +32,19 @@ class JsonFormatter(logging.Formatter):
             if name not in _STANDARD:
                 line[name] = value
         if record.exc_info:
+            _forget_details(record.exc_info[1])
             line["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def _forget_details(error: BaseException | None) -> None:
+    """Take from database errors what they quote: a violated CHECK comes with the whole row, a guest's name in it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None
+        error = error.__cause__ or error.__context__
 
 
 def set_up_logs(level: str) -> None:

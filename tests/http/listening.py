@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,3 +73,15 @@ async def listening(
         assert response.status == 200, await response.text()
         assert response.content_type == "text/event-stream"
         yield Stream(response)
+
+
+async def until(true: Callable[[], bool | Awaitable[bool]], within: float = 5) -> None:
+    """Wait for something that tells nobody when it comes true."""
+
+    async def now() -> bool:
+        answer = true()
+        return answer if isinstance(answer, bool) else await answer
+
+    async with asyncio.timeout(within):
+        while not await now():  # noqa: ASYNC110 (what it waits for is not ours to ring)
+            await asyncio.sleep(0.005)

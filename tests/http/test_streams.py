@@ -4,8 +4,9 @@ import asyncio
 import json
 import random
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,15 +18,8 @@ from comanda.checkout import order_document
 from comanda.checkout.order_document import Rendered
 from comanda.database.pool import Connection
 from comanda.staff.keys import Role, create_key
-from tests.http.listening import Stream, listening
+from tests.http.listening import Stream, listening, until
 from tests.running_diner import Diner, running_diner
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for something that tells nobody when it comes true."""
-    async with asyncio.timeout(5):
-        while not true():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 (what it waits for is not ours to ring)
 
 
 def listeners(diner: Diner) -> int:
@@ -307,10 +301,9 @@ async def test_watched_orders_are_noted_for_the_worker(
     async with running_diner(database_url, chance) as diner:
         looked_at, listened_to, alone = [await diner.place(1) for _ in range(3)]
         await diner.order(looked_at["id"])
-        async with listening(diner, f"/v1/orders/{listened_to['id']}/events"), asyncio.timeout(5):
+        async with listening(diner, f"/v1/orders/{listened_to['id']}/events"):
             for order in (looked_at, listened_to):
-                while not await diner.value(query, UUID(order["id"])):
-                    await asyncio.sleep(0.01)  # noqa: ASYNC110 (as above)
+                await until(partial(diner.value, query, UUID(order["id"])))
         assert not await diner.value(query, UUID(alone["id"]))
 
 

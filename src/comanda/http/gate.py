@@ -85,6 +85,7 @@ class _Exchange:
         self._request_bytes = 0
         self._response_bytes = 0
         self._status = 0
+        self._reading = False
         self._method = scope["method"]
         self._has_body = self._method in _WITH_BODY
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
@@ -107,7 +108,11 @@ class _Exchange:
                 async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
                     await app(self._scope, self.receive, self.send)
         except TimeoutError:
-            await self.refuse(503, "timed_out", "this took too long here; nothing is lost, ask again")
+            if self._reading:
+                # It came, but drop by drop.
+                await self.refuse(408, TooSlow.code, "the body did not come in time")
+            else:
+                await self.refuse(503, "timed_out", "this took too long here; nothing is lost, ask again")
         finally:
             self._finish()
             logs.request_id.reset(token)
@@ -115,11 +120,13 @@ class _Exchange:
     async def receive(self) -> Any:
         if not self._has_body:
             return await self._receive()
+        self._reading = True
         try:
             async with asyncio.timeout(self._settings.body_timeout_ms / 1000):
                 message = await self._receive()
         except TimeoutError:
             raise TooSlow("the body did not come in time") from None
+        self._reading = False
         if message["type"] == "http.disconnect":
             # Nobody hears this; it ends the request as the client's doing, not as a fault of ours.
             raise TooSlow("the client left before its body was there")

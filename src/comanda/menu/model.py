@@ -17,7 +17,7 @@ CategoryName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=6
 ProductName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=80, pattern=NAME)]
 Description: TypeAlias = Annotated[str, msgspec.Meta(max_length=500, pattern=PLAIN)]
 Price: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="Centavos.")]
-ImageUrl: TypeAlias = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^(https://|/)[!-~]+$(?!\n)")]
+ImageUrl: TypeAlias = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^(https://|/(?!/))[!-~]+$(?!\n)")]
 Position: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 
 

@@ -27,6 +27,8 @@ Result = TypeVar("Result")
 OUTAGES: tuple[type[Exception], ...] = (
     OSError,
     asyncpg.InterfaceError,
+    # What asyncpg makes of a connection whose server has said goodbye in this very moment.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,

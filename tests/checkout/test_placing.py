@@ -9,7 +9,7 @@ import pytest
 
 import comanda.payments.store
 from comanda.checkout.check_payment import check_payment
-from comanda.checkout.request_pix_charge import adopt_charge
+from comanda.checkout.request_pix_charge import abandon_charge, adopt_charge
 from comanda.payments.model import Payment
 from comanda.payments.provider import ProviderUnavailable
 from tests.accounting import assert_every_real_is_accounted_for
@@ -108,6 +108,7 @@ async def test_a_refusal_without_a_code_names_its_status(diner: Diner) -> None:
 
 
 async def test_a_refusal_of_the_second_copy_finds_the_first(diner: Diner) -> None:
+    diner.sandbox.arm("webhook_never", times=None)
     diner.sandbox.arm("create_answer_lost")
     diner.sandbox.arm("refused", code=23, match={"operation": "create_payment"})
     order = await diner.place()
@@ -282,6 +283,12 @@ async def test_a_search_that_fails_is_asked_again(diner: Diner) -> None:
         await adopt_charge(diner.checkout, UUID(order["id"]))
     assert await adopt_charge(diner.checkout, UUID(order["id"])) is not None
     assert (await diner.order(order["id"]))["payment"]["status"] == "pending"
+
+
+async def test_a_charge_that_was_answered_meanwhile_is_not_given_up(diner: Diner) -> None:
+    order = await diner.place()
+    await abandon_charge(diner.checkout, UUID(order["id"]))
+    assert await diner.order(order["id"]) == order
 
 
 async def test_an_order_cancelled_while_its_charge_is_not_known_has_it_found_and_cancelled(diner: Diner) -> None:

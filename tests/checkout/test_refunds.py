@@ -288,6 +288,18 @@ async def test_the_rest_that_was_given_back_without_an_answer_is_found_although_
     await assert_every_real_is_accounted_for(diner)
 
 
+@pytest.mark.parametrize("body", [ALL, lines((1, 1))])
+async def test_a_refusal_of_the_second_copy_finds_the_first(diner: Diner, body: dict[str, Any]) -> None:
+    order = await diner.place_paid(2)
+    diner.sandbox.arm("refund_answer_lost")
+    diner.sandbox.arm("refused", code=2063, match={"operation": "create_refund"})
+    amount = (await diner.refund(order, body)).body["amount_cents"]
+    await pass_time(diner, minutes=1)
+    assert await listed(diner, order) == [("approved", amount)]
+    assert len(diner.sandbox.refunds()) == 1
+    await assert_every_real_is_accounted_for(diner)
+
+
 async def test_a_replay_that_the_list_does_not_show_yet_is_asked_again(diner: Diner) -> None:
     order = await diner.place_paid(2)
 

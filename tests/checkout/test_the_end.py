@@ -9,7 +9,7 @@ import pytest
 from comanda.checkout.cancel_order import cancel_order
 from comanda.checkout.settle_payment import settle_payment
 from tests.accounting import assert_every_real_is_accounted_for
-from tests.checkout.meddling import Crash, dies_before, pass_time, waits_in
+from tests.checkout.meddling import Crash, dies_before, only_order, pass_time, place_with, waits_in
 from tests.running_diner import Answer, Diner
 
 
@@ -231,25 +231,19 @@ async def test_cancelling_and_paying_in_one_moment(diner: Diner) -> None:
 
 
 async def test_an_order_cancelled_before_its_charge_is_answered(diner: Diner) -> None:
-    # The answer is stored after the cancellation: no QR is shown, and the charge is cancelled at the next look.
     diner.sandbox.arm("webhook_never", times=None)
-    order = await diner.place()
-    entered, go_on = asyncio.Event(), asyncio.Event()
-    checkout = waits_in(diner.checkout, "get_payment", entered, go_on)
-    looking = asyncio.create_task(settle_later(diner, checkout, order))
-    await entered.wait()
+    answered, go_on = asyncio.Event(), asyncio.Event()
+    placing = asyncio.create_task(place_with(diner, waits_in(diner.checkout, "create_pix", answered, go_on)))
+    await answered.wait()
+    order = await only_order(diner)
     await cancel(diner, order)
     go_on.set()
-    await looking
+    await placing
+    found = await diner.order(order["id"])
+    assert (found["status"], found["payment"]["pix"]) == ("cancelled", None)
     await pass_time(diner, minutes=0.5, step=10)
     assert diner.sandbox.payments()[0].status == "cancelled"
-    assert (await diner.order(order["id"]))["status"] == "cancelled"
-
-
-async def settle_later(diner: Diner, checkout: Any, order: dict[str, Any]) -> None:
-    """Read an order's payment back and settle by it, as the worker does."""
-    view = await checkout.provider.get_payment(diner.charge(order))
-    await settle_payment(diner.checkout, UUID(order["id"]), view, actor="poll")
+    assert (await diner.order(order["id"]))["payment"]["status"] == "cancelled"
 
 
 async def test_a_worker_that_dies_while_it_cancels_is_followed_by_another(diner: Diner) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from comanda.orders.pickup import LONGEST, SHORT, TRIES, NoPickupNumberFree, is_taken, next_number
 from tests.database.rows import add_open_orders, add_order, connected
-from tests.running_diner import running_diner
+from tests.running_diner import Diner, running_diner
 
 MONDAY, TUESDAY = date(2026, 11, 23), date(2026, 11, 24)
 
@@ -78,6 +78,20 @@ async def test_many_transactions_at_once_get_distinct_ones_without_waiting_for_e
                 return number
 
         assert sorted([first, *await asyncio.gather(*[take() for _ in range(10)])]) == list(range(1, 12))
+
+
+async def test_two_payments_that_want_the_same_number_get_one_each(diner: Diner) -> None:
+    orders = [await diner.place() for _ in range(4)]
+    async with diner.pool.acquire() as connection:
+        await add_open_orders(connection, 1, 999)
+    for order in orders:
+        diner.sandbox.act(diner.charge(order), "pay")
+    await diner.sandbox.settled()
+    await diner.work()
+    await diner.later(minutes=1)
+    await diner.work()
+    numbers = [(await diner.order(order["id"]))["pickup_number"] for order in orders]
+    assert sorted(numbers) == [1000, 1001, 1002, 1003]
 
 
 async def test_the_first_of_a_day_may_be_rolled_back(database_url: str) -> None:

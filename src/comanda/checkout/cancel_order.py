@@ -8,7 +8,6 @@ from comanda.database.pool import Connection, in_transaction
 from comanda.errors import Conflict
 from comanda.orders.model import OrderStatus
 from comanda.orders.store import change_status
-from comanda.payments.model import OPEN
 from comanda.payments.store import schedule
 
 
@@ -30,8 +29,8 @@ async def cancel_order(checkout: Checkout, order_id: UUID, *, request_id: str) -
         if order.status is not OrderStatus.AWAITING_PAYMENT:
             raise Conflict(f"the order is {order.status}; only an unpaid one can be cancelled", code="not_cancellable")
         await change_status(connection, order, OrderStatus.CANCELLED, now=now, actor="guest", request_id=request_id)
-        if payment.status in OPEN:
-            await schedule(connection, payment.id, now)
-            await connection.execute("SELECT pg_notify('comanda_work', 'payments')")
+        # An order that waits for its payment has an open one, known to the provider or not.
+        await schedule(connection, payment.id, now)
+        await connection.execute("SELECT pg_notify('comanda_work', 'payments')")
 
     await in_transaction(checkout.pool, work)

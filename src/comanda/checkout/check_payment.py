@@ -13,7 +13,6 @@ from comanda.checkout.request_pix_charge import (
 )
 from comanda.checkout.settle_payment import settle_payment
 from comanda.checkout.settlement import Verdict
-from comanda.errors import NotFound
 from comanda.orders.model import OrderStatus
 from comanda.payments.model import Payment, PaymentStatus
 from comanda.payments.provider import ProviderError, ProviderRefused
@@ -110,8 +109,8 @@ async def _look_for_charge(checkout: Checkout, payment: Payment) -> None:
 async def _cancel_adopted(checkout: Checkout, payment: Payment, verdict: Verdict) -> None:
     async with checkout.pool.acquire(timeout=5) as connection:
         adopted = await comanda.payments.store.by_order(connection, payment.order_id)
-    if adopted is None or adopted.provider_payment_id is None:
-        raise NotFound("an adopted payment has lost its provider's id")
+    assert adopted is not None, "an order is stored with its payment"
+    assert adopted.provider_payment_id is not None, "what is adopted has the provider's id"
     await cancel_if_due(checkout, adopted, adopted.provider_payment_id, verdict)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import aiohttp
 import asyncpg
+import pytest
 
 from comanda.database.migrate import migrate
-from comanda_local.postgres import EmbeddedPostgres
+from comanda_local.postgres import EmbeddedPostgres, StopMode
 from comanda_sandbox.running import RunningSandbox
 from tests.processes.conftest import stock
 from tests.processes.pods import Pod, call, environment, eventually
@@ -220,7 +221,9 @@ class Crowd:
         return sum(answer.status == 201 for answer in self.answers) >= 8
 
 
-async def test_a_database_that_crashes_under_load(
+@pytest.mark.parametrize("mode", ["immediate", "fast"])
+async def test_a_database_that_stops_under_load(
+    mode: StopMode,
     tmp_path: Path,
     api_port: int,
     sandbox: RunningSandbox,
@@ -239,7 +242,7 @@ async def test_a_database_that_crashes_under_load(
         rows = [asyncio.create_task(crowd.row(range(at, at + 10))) for at in range(0, 40, 10)]
         await eventually(crowd.underway, "the first orders")
 
-        await asyncio.to_thread(postgres.stop, "immediate")
+        await asyncio.to_thread(postgres.stop, mode)
         async with asyncio.timeout(10):
             await crowd.turned_away.wait()
         # Calm meanwhile: ready, the last menu known, and staff told to come back.

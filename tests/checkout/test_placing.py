@@ -45,39 +45,44 @@ async def test_the_charge_is_what_was_stored_before_it_was_asked_for(diner: Dine
     assert order["payment"]["pix"]["copy_paste"] == charge.qr_code
 
 
-@pytest.mark.parametrize(
-    ("fault", "values"),
-    [
-        ("create_answer_lost", {}),
-        ("server_error", {"effect": True}),
-        ("non_json", {"effect": True, "status": 201}),
-        ("time_out", {"seconds": 0.0}),
-        ("server_error", {"status": 503}),
-        ("non_json", {}),
-        ("rate_limited", {}),
-        ("locked", {}),
-        ("refused", {"status": 401, "code": 7}),
-        ("forbidden_by_policy", {}),
-        ("refused", {"status": 400, "code": 2001}),
-    ],
-)
-async def test_a_charge_without_an_answer_is_asked_for_again_with_the_same_key(
-    diner: Diner, fault: str, values: dict[str, Any]
-) -> None:
-    diner.sandbox.arm(fault, match={"operation": "create_payment"}, **values)
-    order = await diner.place()
-    assert (order["status"], order["payment"]["status"]) == ("awaiting_payment", "requested")
-    assert order["payment"]["pix"] is None
+UNANSWERED: list[tuple[str, dict[str, Any]]] = [
+    ("create_answer_lost", {}),
+    ("server_error", {"effect": True}),
+    ("non_json", {"effect": True, "status": 201}),
+    ("time_out", {"seconds": 0.0}),
+    ("server_error", {"status": 503}),
+    ("non_json", {}),
+    ("rate_limited", {}),
+    ("locked", {}),
+    ("refused", {"status": 401, "code": 7}),
+    ("forbidden_by_policy", {}),
+    ("refused", {"status": 400, "code": 2001}),
+]
+
+
+@pytest.mark.parametrize("webhooks", [True, False])
+async def test_a_charge_without_an_answer_is_asked_for_again_with_the_same_key(diner: Diner, webhooks: bool) -> None:
+    if not webhooks:
+        diner.sandbox.arm("webhook_never", times=None)
+    orders = []
+    for fault, values in UNANSWERED:
+        diner.sandbox.arm(fault, match={"operation": "create_payment"}, **values)
+        order = await diner.place()
+        assert (order["status"], order["payment"]["status"]) == ("awaiting_payment", "requested"), fault
+        assert order["payment"]["pix"] is None
+        orders.append(order)
 
     await pass_time(diner, minutes=1.2, step=12)
-    found = await diner.order(order["id"])
-    assert (found["status"], found["payment"]["status"]) == ("awaiting_payment", "pending")
-    assert found["payment"]["pix"]["copy_paste"].startswith("000201")
-    assert len(diner.sandbox.payments()) == 1
-    await diner.pay(order)
-    await diner.work()
-    assert (await diner.order(order["id"]))["status"] == "paid"
-    assert (await assert_every_real_is_accounted_for(diner)).served == order["total_cents"]
+    for order in orders:
+        found = await diner.order(order["id"])
+        assert (found["status"], found["payment"]["status"]) == ("awaiting_payment", "pending")
+        assert found["payment"]["pix"]["copy_paste"].startswith("000201")
+        await diner.pay(order)
+    assert len(diner.sandbox.payments()) == len(orders)
+    await pass_time(diner, minutes=5, step=60)
+    assert {(await diner.order(order["id"]))["status"] for order in orders} == {"paid"}
+    sums = await assert_every_real_is_accounted_for(diner)
+    assert (sums.served, sums.open) == (sum(order["total_cents"] for order in orders), 0)
 
 
 async def test_too_many_requests_is_honoured_before_the_next_try(diner: Diner) -> None:

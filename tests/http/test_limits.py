@@ -188,18 +188,16 @@ async def test_a_request_that_takes_too_long(database_url: str, chance: random.R
         assert len(diner.sandbox.payments(again.body["id"])) == 1
 
 
-@pytest.mark.parametrize(
-    ("request_line", "status"),
-    [
+async def test_what_is_no_http(diner: Diner) -> None:
+    for request, status in (
         (b"NONSENSE", b"400"),
         (b"GET /v1/menu HTTP/9.9", b"400"),
         (b"GET /v1/menu HTTP/1.1\r\nContent-Length: x", b"400"),
         (b"GET /v1/menu HTTP/1.1\r\nBig: " + b"x" * 1_000_000, b"431"),
-        (b"POST /v1/orders HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", None),
-    ],
-    ids=["nonsense", "version", "length", "headers", "smuggling"],
-)
-async def test_what_is_no_http(diner: Diner, request_line: bytes, status: bytes | None) -> None:
-    answer = await raw(diner, request_line + b"\r\nConnection: close\r\n\r\n0\r\n\r\n")
-    assert answer.count(b"HTTP/1.1 ") == 1
-    assert answer.split()[1] == status if status else answer.split()[1].startswith(b"4")
+        # Two lengths are how requests are smuggled past a proxy.
+        (b"POST /v1/orders HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", b"4"),
+        (b"POST /v1/orders HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6", b"4"),
+    ):
+        answer = await raw(diner, request + b"\r\nConnection: close\r\n\r\n0\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 ") == 1, request[:80]
+        assert answer.split()[1].startswith(status), request[:80]

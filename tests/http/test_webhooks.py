@@ -83,7 +83,7 @@ async def test_the_answer_does_not_wait_for_the_provider(house: Diner) -> None:
     asked = house.sandbox.arm("server_error", times=None)
     answer = await deliver(house, str(charge))
     house.sandbox.clear_faults()
-    assert answer.body == {"outcome": "stored"}
+    assert answer.status == 200
     assert asked.struck == 0
 
 

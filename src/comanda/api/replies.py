@@ -31,9 +31,13 @@ def event_stream(events: AsyncGenerator[bytes, None]) -> Stream:
     `events` is closed when the answer ends: a client that left while it was being sent to would else be listening
     until the garbage collector comes by.
     """
+
+    async def close() -> None:
+        await events.aclose()
+
     return Stream(
         events,
-        background=BackgroundTask(events.aclose),
+        background=BackgroundTask(close),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )

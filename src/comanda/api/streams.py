@@ -176,8 +176,9 @@ class Streams:
         self._changed.add(order_id)
         self._bell.set()
         try:
-            async for chunk in self._events("order", listener):
-                yield chunk
+            async with contextlib.aclosing(self._events("order", listener)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             group = self._orders.get(order_id)
             if group is not None:
@@ -188,8 +189,9 @@ class Streams:
     async def _kitchen_events(self, listener: _Listener) -> AsyncGenerator[bytes, None]:
         self._kitchen.add(listener)
         try:
-            async for chunk in self._events("kitchen", listener):
-                yield chunk
+            async with contextlib.aclosing(self._events("kitchen", listener)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             self._kitchen.discard(listener)
 
@@ -199,8 +201,9 @@ class Streams:
         self._board_changed = True
         self._bell.set()
         try:
-            async for chunk in self._events("board", listener):
-                yield chunk
+            async with contextlib.aclosing(self._events("board", listener)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             self._board.discard(listener)
 

@@ -9,17 +9,18 @@ import sys
 
 import uvloop
 
-from comanda.api.services import Readiness, Services
+from comanda.api.services import Services
 from comanda.api.streams import Streams
-from comanda.app import make_provider, make_server
+from comanda.app import make_server
 from comanda.checkout.context import Checkout
 from comanda.clock import utc_now
 from comanda.database.pool import open_pool
 from comanda.http.gate import Gate
 from comanda.http.limits import Limits
 from comanda.http.logs import set_up_logs
-from comanda.http.ops import serve_ops
+from comanda.http.ops import Readiness, serve_ops
 from comanda.menu.cache import MenuCache
+from comanda.process import make_provider
 from comanda.settings import Settings, read_settings
 
 

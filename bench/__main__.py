@@ -1,7 +1,7 @@
 """`make bench`: measures the API process against its budgets, in a few minutes, on loopback alone.
 
-CPU per request is the figure to trust: other programs on the machine hardly change it. Requests per second and
-latencies come from 32 connections that never pause, and shrink with whatever else runs.
+CPU per request is the figure to trust, best on a quiet machine: a crowded one adds up to a third. Requests per second
+and latencies come from 32 connections that never pause, and suffer from whatever else runs.
 """
 
 import argparse

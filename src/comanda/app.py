@@ -21,6 +21,7 @@ from comanda import __version__
 from comanda.api import docs_page, kitchen, menu, orders, webhooks
 from comanda.api.bodies import StrictRequest
 from comanda.api.openapi import document
+from comanda.api.options import options_handlers
 from comanda.api.services import Services, Shared
 from comanda.api.streams import Streams
 from comanda.checkout.context import Checkout
@@ -97,8 +98,9 @@ def describe() -> dict[str, Any]:
 
 def build_litestar(services: Services) -> Litestar:
     """Build the framework's application around the services of one process."""
+    handlers = [*HANDLERS, *docs_page.handlers(describe())]
     return Litestar(
-        [*HANDLERS, *docs_page.handlers(describe())],
+        [*options_handlers(handlers), *handlers],
         request_class=StrictRequest,
         dependencies={"services": Provide(lambda: services, sync_to_thread=False, use_cache=True)},
         state=State({"services": services}),

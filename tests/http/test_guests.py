@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from PIL import Image
 from comanda.checkout.order_document import OrderDocument
 from comanda.kitchen.board import Board
 from comanda.menu.model import Menu
+from tests.http.documented import operations
 from tests.running_diner import Diner
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -190,6 +192,19 @@ async def test_methods_that_a_path_does_not_have(house: Diner, method: str) -> N
     answer = await house.call(method, "/v1/menu")
     assert (answer.status, answer.code) == (405, "method_not_allowed")
     assert {"GET", "HEAD"} <= {part.strip() for part in answer.headers["allow"].split(",")}
+
+
+@pytest.mark.parametrize("path", sorted({path for _, path in operations()}))
+async def test_options_and_405_name_every_method(house: Diner, path: str) -> None:
+    known = {method for method, each in operations() if each == path} | {"OPTIONS"}
+    known |= {"HEAD"} if "GET" in known else set()
+    filled = re.sub(r"\{\w+\}", str(uuid4()), path)
+    options = await house.call("OPTIONS", filled)
+    assert (options.status, options.body) == (204, "")
+    assert set(options.headers["allow"].split(", ")) == known
+    refused = await house.call("PUT", filled)
+    assert refused.code == "method_not_allowed"
+    assert set(refused.headers["allow"].split(", ")) == known
 
 
 @pytest.mark.parametrize("path", ["/v1/menu", "/v1/board", "/docs", "/openapi.json", "/readyz"])

@@ -32,6 +32,8 @@ IdempotencyHeader = Annotated[
     HeaderParameter(
         name="Idempotency-Key",
         description="16 to 64 printable ASCII characters, random. The same key and body make one thing once, for 24 h.",
+        # Told here, checked by `http.idempotency`, which has a code of its own for it.
+        schema_extra={"min_length": 16, "max_length": 64, "pattern": "^[ -~]*$"},
     ),
 ]
 LastEventId = Annotated[

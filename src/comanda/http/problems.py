@@ -81,10 +81,10 @@ def render_http_exception(_request: Request[Any, Any, Any], error: HTTPException
         return problem(422, "invalid", _in_words(error))
     headers = {}
     if isinstance(error, MethodNotAllowedException) and error.headers:
-        headers = {name.lower(): value for name, value in error.headers.items()}
-        if "GET" in headers.get("allow", ""):
-            # `comanda.http.gate` answers it with what GET answers.
-            headers["allow"] += ", HEAD"
+        [allow] = [value for name, value in error.headers.items() if name.lower() == "allow"]
+        allowed = set(allow.split(", "))
+        # `comanda.http.gate` answers HEAD with what GET answers.
+        headers["allow"] = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
     status = error.status_code
     return problem(status, CODES.get(status, "error"), error.detail or TITLES.get(status, "Error"), headers=headers)
 

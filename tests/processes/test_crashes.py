@@ -100,10 +100,12 @@ async def test_killed_while_settling_and_while_refunding(
     order = (await call(session, "POST", f"{api.url}/v1/orders", await basket(session, api))).body
     [charge] = sandbox.payments(order["id"])
     worker = await (await start("worker", environment(database_url, sandbox))).ready()
-    reading = sandbox.arm("slow_answer", seconds=60, match={"operation": "get_payment"})
+    # Whoever asks, for the webhook or by itself, is kept waiting.
+    reading = sandbox.arm("slow_answer", times=None, seconds=60, match={"operation": "get_payment"})
     sandbox.act(charge.id, "pay")
     await sandbox.struck(reading)
     await worker.kill()
+    sandbox.clear_faults()
     assert await statuses(rows, [order["id"]]) == ["awaiting_payment"]
 
     refunding = sandbox.arm("slow_answer", seconds=60, match={"operation": "create_refund"})

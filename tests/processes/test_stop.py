@@ -117,9 +117,16 @@ async def test_the_worker_finishes_what_it_began_and_takes_nothing_new(
     first, second = [(await call(session, "POST", f"{api.url}/v1/orders", wanted)).body for _ in range(2)]
     # The worker meets the payments before anybody is told to ask about them.
     await rows.execute("UPDATE payments SET next_check_at = next_check_at + interval '1 hour'")
+    await sandbox.settled()
     worker = await (await start("worker", environment(database_url, sandbox, **PATIENT))).ready()
-    slow = sandbox.arm("slow_answer", seconds=1.5, match={"operation": "get_payment"})
-    sandbox.act(sandbox.payments(first["id"])[0].id, "pay")
+
+    async def all_handled() -> bool:
+        return not await rows.fetchval("SELECT count(*) FROM webhook_events WHERE status <> 'handled'")
+
+    await eventually(all_handled, "what the provider said of the new charges")
+    [charge] = sandbox.payments(first["id"])
+    slow = sandbox.arm("slow_answer", seconds=1.5, match={"operation": "get_payment", "payment_id": charge.id})
+    sandbox.act(charge.id, "pay")
     await sandbox.struck(slow)
 
     worker.send(signal.SIGTERM)

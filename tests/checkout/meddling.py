@@ -71,7 +71,7 @@ async def place_with(diner: Diner, checkout: Checkout, *, key: str | None = None
     request = msgspec.convert(diner.basket(1), OrderRequest)
     menu = await diner.menu.current()
     read = read_key(key, scope="order", request=request)
-    return await place_order(checkout, request, menu.products, key=read, client="", request_id="test")
+    return (await place_order(checkout, request, menu.products, key=read, client="", request_id="test")).order_id
 
 
 async def only_order(diner: Diner) -> dict[str, Any]:

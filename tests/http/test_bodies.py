@@ -267,6 +267,8 @@ async def test_a_key_means_what_the_body_says_however_it_is_written(house: Diner
 
 async def test_while_the_first_is_at_work_the_second_is_told_to_wait(house: Diner) -> None:
     key = str(uuid4())
+    # As it stands while the charge of the first is asked for.
+    house.sandbox.arm("server_error")
     await house.place(1, key=key)
     await house.pool.execute(
         "UPDATE idempotency_keys SET busy_until = $1", house.checkout.clock() + timedelta(seconds=20)

@@ -5,8 +5,10 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from comanda.http import logs
 from comanda.http.logs import JsonFormatter
 from comanda.payments.mercado_pago import MercadoPago
 from comanda.staff.keys import Role
@@ -14,9 +16,16 @@ from tests.running_diner import Diner
 
 
 @pytest.fixture
-def lines() -> Iterator[list[str]]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """All that this process logs, as the lines that it would write, with everything turned on."""
     written: list[str] = []
+    write_access = logs.write_access
+
+    def kept(line: logs.AccessLine) -> None:
+        written.append(msgspec.json.encode(line).decode())
+        write_access(line)
+
+    monkeypatch.setattr(logs, "write_access", kept)
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -69,7 +69,7 @@ async def place(
     address = address_of(request, services)
     await services.limits.hit(services.limits.orders, "orders", address)
     menu = await services.menu.current()
-    order_id = await place_order(
+    placed = await place_order(
         checkout,
         data,
         menu.products,
@@ -77,10 +77,10 @@ async def place(
         client="" if services.limits.is_exempt(address) else address,
         request_id=request_id_of(request),
     )
-    async with checkout.pool.acquire(timeout=5) as connection:
-        order = await read_order(connection, order_id)
     return json_reply(
-        order.body, status=201, headers={"location": f"/v1/orders/{order_id}", "cache-control": "no-store"}
+        placed.document.body,
+        status=201,
+        headers={"location": f"/v1/orders/{placed.order_id}", "cache-control": "no-store"},
     )
 
 

@@ -113,7 +113,10 @@ DOCUMENT = """json_build_object(
 JOINED = "orders AS o JOIN payments AS p ON p.order_id = o.id"
 KITCHEN_STATUSES = "('paid', 'preparing', 'ready')"
 
-RENDERED = f"SELECT o.id, o.version + p.version AS version, o.status, o.paid_at, {DOCUMENT} AS body FROM {JOINED}"
+COLUMNS = f"SELECT o.id, o.version + p.version AS version, o.status, o.paid_at, {DOCUMENT} AS body"
+RENDERED = f"{COLUMNS} FROM {JOINED}"
+ANSWERED = f"{COLUMNS} FROM orders AS o JOIN answered AS p ON p.order_id = o.id"
+"""For the statement that has just written the payment's row, as `answered`."""
 BY_ID = f"{RENDERED} WHERE o.id = $1"
 BY_IDS = f"{RENDERED} WHERE o.id = ANY($1::uuid[])"
 KITCHEN = f"""
@@ -141,16 +144,17 @@ async def read_order(connection: Connection, order_id: UUID) -> Rendered:
     row = await connection.fetchrow(BY_ID, order_id)
     if row is None:
         raise NotFound("there is no such order", code="order_not_found")
-    return _rendered(row)
+    return rendered(row)
 
 
 async def read_orders(connection: Connection, order_ids: list[UUID]) -> dict[UUID, Rendered]:
     """Read many order documents by id, as they now are; unknown ids are left out."""
     rows = await connection.fetch(BY_IDS, order_ids)
-    return {row["id"]: _rendered(row) for row in rows}
+    return {row["id"]: rendered(row) for row in rows}
 
 
-def _rendered(row: asyncpg.Record) -> Rendered:
+def rendered(row: asyncpg.Record) -> Rendered:
+    """Take a document out of a row of `COLUMNS`."""
     return Rendered(row["version"], row["body"].encode(), OrderStatus(row["status"]), row["paid_at"] is not None)
 
 

@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-import comanda.orders.store
 import comanda.payments.store
 from comanda.checkout import measures
 from comanda.checkout.context import Checkout
+from comanda.checkout.intend_order import Intent, intend_order
+from comanda.checkout.order_document import Rendered, read_order
 from comanda.checkout.request_pix_charge import request_pix_charge
-from comanda.database.pool import Connection, in_transaction
 from comanda.errors import Invalid, TooMany
 from comanda.http import idempotency
 from comanda.http.idempotency import IdempotencyKey
@@ -51,6 +51,13 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: GuestName | None = None
 
 
+class Placed(msgspec.Struct, frozen=True):
+    """An order and its document."""
+
+    order_id: UUID
+    document: Rendered
+
+
 async def place_order(
     checkout: Checkout,
     request: OrderRequest,
@@ -59,7 +66,7 @@ async def place_order(
     key: IdempotencyKey | None,
     client: str,
     request_id: str,
-) -> UUID:
+) -> Placed:
     """Store an order with its intent to charge, ask for the charge, and keep the QR code.
 
     A charge that is not answered in time leaves the order as it is; the worker goes on with it.
@@ -73,7 +80,7 @@ async def place_order(
         request_id: for logs and the provider's call.
 
     Returns:
-        The order's id: a new one, or the one that this key made before.
+        The order: a new one, or the one that this key made before, as it now is.
 
     Raises:
         Conflict: the key came with another body, or its first request is still at work.
@@ -89,7 +96,7 @@ async def place_order(
         made = await _recall(checkout, key, now)
         if made is None:
             raise
-        return made
+        return await _as_it_is(checkout, made)
 
     order = NewOrder(
         id=uuid4(),
@@ -118,40 +125,39 @@ async def place_order(
         created_at=now,
     )
 
-    async def intend(connection: Connection) -> bool:
-        if key is not None and not await idempotency.remember(
-            connection,
-            key,
-            order.id,
-            busy_until=now + idempotency.BUSY_AT_MOST,
-            now=now,
-            retention=timedelta(seconds=settings.idempotency_retention),
-        ):
-            return False
-        if not await comanda.orders.store.insert(
+    async with checkout.pool.acquire(timeout=5) as connection:
+        intent = await intend_order(
             connection,
             order,
+            payment,
+            key,
             max_unpaid=settings.max_unpaid_orders if client else None,
             max_unpaid_of_client=settings.max_unpaid_orders_per_client,
-        ):
-            raise TooMany(
-                "too many orders wait for their payment; pay or cancel one",
-                code="too_many_unpaid_orders",
-                retry_after=30,
-            )
-        await comanda.payments.store.insert(connection, payment)
-        return True
-
-    if not await in_transaction(checkout.pool, intend):
+            retention=timedelta(seconds=settings.idempotency_retention),
+        )
+    if intent is not Intent.STORED:
         made = await _recall(checkout, key, now)
-        assert made is not None, "a key that is known made something"
-        return made
+        if made is not None:
+            return await _as_it_is(checkout, made)
+        raise TooMany(
+            "too many orders wait for their payment; pay or cancel one",
+            code="too_many_unpaid_orders",
+            retry_after=30,
+        )
     measures.ORDERS_PLACED.inc()
-    await request_pix_charge(checkout, payment, tries=0)
+    charged = await request_pix_charge(checkout, payment, tries=0)
+    if charged is not None:
+        return Placed(order.id, charged)
     if key is not None:
+        # The charge is not made, and this request ends here: who asks again is told of the order.
         async with checkout.pool.acquire(timeout=5) as connection:
             await idempotency.release(connection, key)
-    return order.id
+    return await _as_it_is(checkout, order.id)
+
+
+async def _as_it_is(checkout: Checkout, order_id: UUID) -> Placed:
+    async with checkout.pool.acquire(timeout=5) as connection:
+        return Placed(order_id, await read_order(connection, order_id))
 
 
 def price(request: OrderRequest, products: dict[UUID, Product], settings: Settings) -> list[NewItem]:
@@ -181,7 +187,13 @@ async def _recall(checkout: Checkout, key: IdempotencyKey | None, now: datetime)
         return None
     retention = timedelta(seconds=checkout.settings.idempotency_retention)
     async with checkout.pool.acquire(timeout=5) as connection:
-        return await idempotency.recall(connection, key, now=now, retention=retention)
+        made = await idempotency.recall(connection, key, now=now, retention=retention)
+        if made is None:
+            return None
+        # Its first request ended when the charge was answered, or when it said so itself.
+        if made.busy and await comanda.payments.store.is_requested(connection, made.resource_id):
+            raise idempotency.still_at_work()
+        return made.resource_id
 
 
 def _client_hash(settings: Settings, client: str) -> bytes | None:

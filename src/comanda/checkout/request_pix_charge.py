@@ -11,6 +11,7 @@ import comanda.payments.store
 from comanda.checkout import measures
 from comanda.checkout.context import Checkout
 from comanda.checkout.locks import lock_order
+from comanda.checkout.order_document import ANSWERED, Rendered, rendered
 from comanda.checkout.settle_payment import settle_payment
 from comanda.checkout.settlement import Verdict
 from comanda.database.pool import Connection, in_transaction
@@ -40,9 +41,7 @@ def charge_deadline(payment: Payment, settings: Settings) -> datetime:
     return min(latest, payment.created_at + timedelta(seconds=settings.payment_expiry_margin))
 
 
-async def request_pix_charge(
-    checkout: Checkout, payment: NewPayment | Payment, *, tries: int
-) -> ProviderPayment | None:
+async def request_pix_charge(checkout: Checkout, payment: NewPayment | Payment, *, tries: int) -> Rendered | None:
     """Ask for the charge once and store what came of it.
 
     Args:
@@ -50,7 +49,7 @@ async def request_pix_charge(
         tries: how often it was asked for before; after a first try a refusal may be of the second copy only.
 
     Returns:
-        What the provider answered; None if it did not, and the worker goes on.
+        The order's document, now with its Pix; None if it has none yet, and the worker goes on.
     """
     charge = PixCharge(
         payment_id=payment.id,
@@ -86,8 +85,7 @@ async def request_pix_charge(
             )
         return None
     measures.CHARGES.labels("made").inc()
-    await _record(checkout, payment, view)
-    return view
+    return await _record(checkout, payment, view)
 
 
 async def adopt_charge(checkout: Checkout, order_id: UUID) -> Verdict | None:
@@ -113,15 +111,19 @@ async def abandon_charge(checkout: Checkout, order_id: UUID) -> None:
     await _give_up(checkout, order_id, PaymentStatus.EXPIRED, reason="no charge was made in time")
 
 
-async def _record(checkout: Checkout, payment: NewPayment | Payment, view: ProviderPayment) -> None:
+async def _record(checkout: Checkout, payment: NewPayment | Payment, view: ProviderPayment) -> Rendered | None:
     """Store the answer: in one statement where it is what was asked for, by the rules in every other case."""
     now = checkout.clock()
     if status_of(view) is PaymentStatus.PENDING and mismatch(payment, view) is None:
         due = now + timedelta(seconds=checkout.settings.check_first)
         async with checkout.pool.acquire(timeout=5) as connection:
-            if await comanda.payments.store.store_pix(connection, payment.id, view, next_check_at=due, now=now):
-                return
+            row = await comanda.payments.store.store_pix(
+                connection, payment.id, view, next_check_at=due, now=now, select=ANSWERED
+            )
+            if row is not None:
+                return rendered(row)
     await settle_payment(checkout, payment.order_id, view, actor="provider")
+    return None
 
 
 async def _later(checkout: Checkout, payment_id: UUID, tries: int, retry_after: float | None) -> None:

@@ -73,14 +73,14 @@ async def request_refund(
             # Under the lock: of two requests with one key in one moment, the second finds what the first made.
             made = await idempotency.recall(connection, key, now=now, retention=retention)
             if made is not None:
-                return made, False
+                return made.resource_id, False
         if payment.status not in REFUNDABLE:
             raise Conflict(f"the payment is {payment.status}; there is nothing to give back", code="not_refundable")
         if payment.refundable_cents <= 0:
             raise Conflict("all of it was given back, or is about to be", code="already_refunded")
         refund = await _promise(connection, order, payment, request, actor=actor, now=now, request_id=request_id)
         if key is not None:
-            await idempotency.remember(connection, key, refund.id, busy_until=None, now=now, retention=retention)
+            await idempotency.remember(connection, key, refund.id, now=now, retention=retention)
         return refund.id, True
 
     refund_id, is_new = await in_transaction(checkout.pool, work)

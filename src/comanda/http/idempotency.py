@@ -17,13 +17,12 @@ BUSY_AT_MOST = timedelta(seconds=30)
 """How long a key can answer 'still at work' after its request ended or was lost."""
 
 INSERT = """
-INSERT INTO idempotency_keys (scope, key_hash, request_hash, resource_id, busy_until, created_at)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO idempotency_keys (scope, key_hash, request_hash, resource_id, created_at)
+VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (scope, key_hash) DO UPDATE
     SET request_hash = EXCLUDED.request_hash, resource_id = EXCLUDED.resource_id,
-        busy_until = EXCLUDED.busy_until, created_at = EXCLUDED.created_at
-    WHERE idempotency_keys.created_at < $7
-RETURNING scope
+        busy_until = NULL, created_at = EXCLUDED.created_at
+    WHERE idempotency_keys.created_at < $6
 """
 
 
@@ -61,30 +60,26 @@ def read_key(header: str | None, *, scope: str, request: object) -> IdempotencyK
 
 
 async def remember(
-    connection: Connection,
-    key: IdempotencyKey,
-    resource_id: UUID,
-    *,
-    busy_until: datetime | None,
-    now: datetime,
-    retention: timedelta,
-) -> bool:
-    """Store a key in the transaction that makes `resource_id`.
-
-    Returns:
-        False, with nothing stored, if the key is known and younger than `retention`.
-    """
-    stored = await connection.fetchval(
-        INSERT, key.scope, key.key_hash, key.request_hash, resource_id, busy_until, now, now - retention
-    )
-    return stored is not None
+    connection: Connection, key: IdempotencyKey, resource_id: UUID, *, now: datetime, retention: timedelta
+) -> None:
+    """Store a key in the transaction that makes `resource_id`, unless it is known and younger than `retention`."""
+    await connection.execute(INSERT, key.scope, key.key_hash, key.request_hash, resource_id, now, now - retention)
 
 
-async def recall(connection: Connection, key: IdempotencyKey, *, now: datetime, retention: timedelta) -> UUID | None:
+class Recalled(msgspec.Struct, frozen=True):
+    """What a key made before, and whether its first request may still be at work on it."""
+
+    resource_id: UUID
+    busy: bool
+
+
+async def recall(
+    connection: Connection, key: IdempotencyKey, *, now: datetime, retention: timedelta
+) -> Recalled | None:
     """Answer what a key made, None if it is new or was forgotten.
 
     Raises:
-        Conflict: it came with another body, or its first request is still at work (with `retry_after`).
+        Conflict: it came with another body.
     """
     row = await connection.fetchrow(
         """
@@ -99,14 +94,16 @@ async def recall(connection: Connection, key: IdempotencyKey, *, now: datetime, 
         return None
     if row["request_hash"] != key.request_hash:
         raise Conflict("this Idempotency-Key was used with another body", code="idempotency_key_reused")
-    if row["busy_until"] is not None and row["busy_until"] > now:
-        raise Conflict("the first request with this key is still at work", code="request_in_progress", retry_after=1)
-    resource_id: UUID = row["resource_id"]
-    return resource_id
+    return Recalled(row["resource_id"], row["busy_until"] is not None and row["busy_until"] > now)
+
+
+def still_at_work() -> Conflict:
+    """Build the refusal of a key whose first request is still at work."""
+    return Conflict("the first request with this key is still at work", code="request_in_progress", retry_after=1)
 
 
 async def release(connection: Connection, key: IdempotencyKey) -> None:
-    """Note that the key's first request has ended."""
+    """Note that the key's first request has ended, where nothing else tells it."""
     await connection.execute(
         "UPDATE idempotency_keys SET busy_until = NULL WHERE scope = $1 AND key_hash = $2",
         key.scope,

@@ -1,6 +1,6 @@
 """How often one client address may do a thing, per pod. Generous: a diner's guests share one address.
 
-The bound that holds across pods, unpaid orders of a client, is in the database (`orders.store.insert`).
+The bound that holds across pods, unpaid orders of a client, is in the database (`checkout.intend_order`).
 """
 
 from limits import RateLimitItem, parse

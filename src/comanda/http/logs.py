@@ -1,5 +1,6 @@
 """Logs in JSON, one line each, with the request's id. No names, keys, tokens or bodies: whoever logs names fields."""
 
+import contextlib
 import logging
 import sys
 from contextvars import ContextVar
@@ -45,6 +46,32 @@ def _forget_details(error: BaseException | None) -> None:
         if isinstance(error, asyncpg.PostgresError):
             error.detail = None
         error = error.__cause__ or error.__context__
+
+
+class AccessLine(msgspec.Struct, kw_only=True):
+    """The line of one request. It passes `logging` by, which costs six times as much."""
+
+    at: datetime
+    level: str = "INFO"
+    logger: str = "comanda.access"
+    message: str = "request"
+    request_id: str
+    method: str
+    route: str
+    status: int
+    milliseconds: float
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def write_access(line: AccessLine) -> None:
+    """Write a request's line, in the same form and to the same place as all others."""
+    # One write for the whole line, so that no other thread's comes into it. As in `logging`, a log that nobody can
+    # take (a full disk, a reader that went) is no reason to refuse an order.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.buffer.write(_encode(line) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def set_up_logs(level: str) -> None:

@@ -7,27 +7,7 @@ import asyncpg
 import msgspec
 
 from comanda.database.pool import Collision, Connection
-from comanda.orders.model import NewOrder, Order, OrderStatus
-
-INSERT = """
-WITH placed AS (
-    INSERT INTO orders (id, status, total_cents, name, notes, client_hash, request_id, created_at, status_changed_at)
-    SELECT $1, 'awaiting_payment', $2, $3, $4, $5, $6, $7, $7
-    WHERE ($13::int IS NULL OR (SELECT count(*) FROM (
-               SELECT FROM orders WHERE status = 'awaiting_payment' LIMIT $13) AS unpaid) < $13)
-      AND ($5::bytea IS NULL OR (SELECT count(*) FROM (
-               SELECT FROM orders WHERE status = 'awaiting_payment' AND client_hash = $5 LIMIT $14) AS theirs) < $14)
-    RETURNING id
-), lines AS (
-    INSERT INTO order_items (order_id, id, product_id, name, quantity, unit_price_cents, notes)
-    SELECT placed.id, line.number, line.product_id, line.name, line.quantity, line.price, line.notes
-    FROM placed, unnest($8::uuid[], $9::text[], $10::int[], $11::bigint[], $12::text[])
-        WITH ORDINALITY AS line (product_id, name, quantity, price, notes, number)
-)
-INSERT INTO order_events (order_id, version, status_to, actor, request_id, at)
-SELECT id, 1, 'awaiting_payment', 'guest', $6, $7 FROM placed
-RETURNING version
-"""
+from comanda.orders.model import Order, OrderStatus
 
 CHANGE = """
 WITH moved AS (
@@ -55,36 +35,6 @@ class OrderItem(msgspec.Struct, frozen=True):
     quantity: int
     refunded_quantity: int
     unit_price_cents: int
-
-
-async def insert(connection: Connection, order: NewOrder, *, max_unpaid: int | None, max_unpaid_of_client: int) -> bool:
-    """Store a new order with its lines and the first row of its history.
-
-    Args:
-        max_unpaid: how many unpaid orders there may be in all; None for any number.
-        max_unpaid_of_client: how many of the same `client_hash`; one without a hash is not counted.
-
-    Returns:
-        False, with nothing stored, if there are too many unpaid orders already.
-    """
-    stored = await connection.fetchval(
-        INSERT,
-        order.id,
-        order.total_cents,
-        order.name,
-        order.notes,
-        order.client_hash,
-        order.request_id,
-        order.created_at,
-        [item.product_id for item in order.items],
-        [item.name for item in order.items],
-        [item.quantity for item in order.items],
-        [item.unit_price_cents for item in order.items],
-        [item.notes for item in order.items],
-        max_unpaid,
-        max_unpaid_of_client,
-    )
-    return stored is not None
 
 
 async def lock(connection: Connection, order_id: UUID) -> Order | None:

@@ -5,25 +5,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
+import asyncpg
 
 from comanda.database.pool import Connection
 from comanda.money import Cents
-from comanda.payments.model import NewPayment, Payment, PaymentStatus
+from comanda.payments.model import Payment, PaymentStatus
 from comanda.payments.provider import ProviderPayment
 
 WATCH_AGAIN = timedelta(seconds=10)
 COLUMNS = ", ".join(Payment.__struct_fields__)
-NEW_COLUMNS = ", ".join(NewPayment.__struct_fields__)
-
-INSERT = f"""
-WITH intended AS (
-    INSERT INTO payments ({NEW_COLUMNS}, status, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'requested', $13)
-)
-INSERT INTO payment_events (payment_id, version, status_to, actor, request_id, at)
-VALUES ($1, 1, 'requested', 'guest', $12, $13)
-"""
 
 STORE_PIX = """
 WITH answered AS (
@@ -32,11 +22,11 @@ WITH answered AS (
         provider_status_detail = $4, provider_updated_at = $5, copy_paste = $6, qr_code_png_base64 = $7,
         next_check_at = $8, checks = 0, updated_at = $9
     WHERE id = $1 AND status = 'requested'
-    RETURNING id, version, request_id
+    RETURNING *
+), noted AS (
+    INSERT INTO payment_events (payment_id, version, status_from, status_to, provider_status, actor, request_id, at)
+    SELECT id, version, 'requested', 'pending', $3, 'provider', request_id, $9 FROM answered
 )
-INSERT INTO payment_events (payment_id, version, status_from, status_to, provider_status, actor, request_id, at)
-SELECT id, version, 'requested', 'pending', $3, 'provider', request_id, $9 FROM answered
-RETURNING version
 """
 
 UPDATE = """
@@ -80,11 +70,6 @@ def from_record(record: Any) -> Payment:
     return Payment(**{**record, "status": PaymentStatus(record["status"])})
 
 
-async def insert(connection: Connection, payment: NewPayment) -> None:
-    """Store the intent to charge, with the first row of its history."""
-    await connection.execute(INSERT, *msgspec.structs.astuple(payment))
-
-
 async def lock_by_order(connection: Connection, order_id: UUID) -> Payment | None:
     """Lock an order's payment until the transaction ends. Only after the order's row: see `checkout.locks`."""
     row = await connection.fetchrow(f"SELECT {COLUMNS} FROM payments WHERE order_id = $1 FOR UPDATE", order_id)
@@ -113,16 +98,30 @@ async def by_order(connection: Connection, order_id: UUID) -> Payment | None:
     return None if row is None else from_record(row)
 
 
+async def is_requested(connection: Connection, order_id: UUID) -> bool:
+    """Answer whether an order's charge has not been answered yet."""
+    return bool(await connection.fetchval("SELECT status = 'requested' FROM payments WHERE order_id = $1", order_id))
+
+
 async def store_pix(
-    connection: Connection, payment_id: UUID, view: ProviderPayment, *, next_check_at: datetime, now: datetime
-) -> bool:
+    connection: Connection,
+    payment_id: UUID,
+    view: ProviderPayment,
+    *,
+    next_check_at: datetime,
+    now: datetime,
+    select: str,
+) -> asyncpg.Record | None:
     """Store the answer to a new charge in one statement: the common case, a pending Pix that matches the intent.
 
+    Args:
+        select: what to read of `answered`, the payment's row as it then is.
+
     Returns:
-        False, with nothing stored, if the payment is no longer `requested`.
+        What `select` read; None, with nothing stored, if the payment is no longer `requested`.
     """
-    version = await connection.fetchval(
-        STORE_PIX,
+    return await connection.fetchrow(
+        STORE_PIX + select,
         payment_id,
         view.id,
         view.status,
@@ -133,7 +132,6 @@ async def store_pix(
         next_check_at,
         now,
     )
-    return version is not None
 
 
 async def update(

@@ -35,7 +35,7 @@ def environment(database_url: str, sandbox: RunningSandbox | None = None, **over
         "RATE_LIMIT_EXEMPT": "127.0.0.0/8",
         "DRAIN_SECONDS": 0,
         "PROVIDER_TIMEOUT_MS": 1000,
-        "WORKER_LEASE": 3,
+        "WORKER_LEASE": 4,
         "WORKER_POLL_MS": 200,
         "CHECK_FIRST": 1,
         "CHECK_UNWATCHED": 2,

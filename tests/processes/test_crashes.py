@@ -39,7 +39,7 @@ async def test_killed_between_intent_and_charge(
     session: aiohttp.ClientSession,
     rows: Rows,
 ) -> None:
-    settings = environment(database_url, sandbox, PORT=api_port, PROVIDER_TIMEOUT_MS=10_000, WORKER_LEASE=21)
+    settings = environment(database_url, sandbox, PORT=api_port, PROVIDER_TIMEOUT_MS=10_000, WORKER_LEASE=31)
     api = await (await start("serve", settings)).ready()
     wanted = await basket(session, api)
     # The charge is never made, is made and not answered, is made when nobody waits any more.
@@ -65,7 +65,7 @@ async def test_killed_between_intent_and_charge(
     # The dead API's lease ends now rather than in a while.
     await rows.execute("UPDATE payments SET next_check_at = now()")
     api = await (await start("serve", settings)).ready()
-    await (await start("worker", environment(database_url, sandbox, PROVIDER_TIMEOUT_MS=1400))).ready()
+    await (await start("worker", environment(database_url, sandbox, PROVIDER_TIMEOUT_MS=1400, WORKER_LEASE=5))).ready()
 
     async def charged() -> bool:
         return bool(await rows.fetchval("SELECT count(*) = 3 FROM payments WHERE status = 'pending'"))

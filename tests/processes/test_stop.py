@@ -11,7 +11,7 @@ import aiohttp
 from comanda_sandbox.running import RunningSandbox
 from tests.processes.pods import Pod, call, environment, eventually
 
-PATIENT = {"PROVIDER_TIMEOUT_MS": 8000, "WORKER_LEASE": 20}
+PATIENT = {"PROVIDER_TIMEOUT_MS": 6000, "WORKER_LEASE": 20}
 """Settings of a pod that waits for a slow provider."""
 
 Start = Callable[..., Awaitable[Pod]]
@@ -32,7 +32,7 @@ async def test_the_api_drains_red_serving_and_whole(
     session: aiohttp.ClientSession,
 ) -> None:
     settings = environment(
-        database_url, sandbox, PORT=api_port, DRAIN_SECONDS=2, PROVIDER_TIMEOUT_MS=8000, WORKER_LEASE=20
+        database_url, sandbox, PORT=api_port, DRAIN_SECONDS=2, PROVIDER_TIMEOUT_MS=6000, WORKER_LEASE=20
     )
     api = await (await start("serve", settings)).ready()
     wanted = await basket(session, api)
@@ -160,7 +160,7 @@ async def test_a_worker_that_cannot_finish_in_time_stops_within_its_bound(
     api = await (await start("serve", environment(database_url, sandbox, PORT=api_port))).ready()
     order = (await call(session, "POST", f"{api.url}/v1/orders", await basket(session, api))).body
     bounded = environment(
-        database_url, sandbox, SHUTDOWN_TIMEOUT=1, WORKER_CONCURRENCY=1, PROVIDER_TIMEOUT_MS=60_000, WORKER_LEASE=121
+        database_url, sandbox, SHUTDOWN_TIMEOUT=1, WORKER_CONCURRENCY=1, PROVIDER_TIMEOUT_MS=60_000, WORKER_LEASE=181
     )
     stuck = sandbox.arm("time_out", seconds=60, match={"operation": "get_payment"})
     worker = await (await start("worker", bounded)).ready()

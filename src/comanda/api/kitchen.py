@@ -30,7 +30,7 @@ class StatusChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     summary="Move an order along",
     responses={
         **documented(200, OrderDocument, "The order as it now is."),
-        **problems(401, 403, 404, 409, *WITH_BODY, 429),
+        **problems(401, 403, 404, 409, *WITH_BODY),
     },
     **STAFF,
 )
@@ -57,7 +57,7 @@ async def advance(
     summary="What the kitchen works on",
     responses={
         **documented(200, OrderList, "Ready first, then preparing, then paid; oldest first in each."),
-        **problems(401, 403, 429),
+        **problems(401, 403),
     },
     **STAFF,
 )
@@ -72,7 +72,7 @@ async def kitchen(services: Shared) -> Response[bytes]:
     summary="The kitchen, live",
     responses={
         **documented_stream("`snapshot` events hold the whole list, `order` events one order that changed."),
-        **problems(401, 403, 429),
+        **problems(401, 403),
     },
     **STAFF,
 )

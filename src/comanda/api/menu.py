@@ -56,7 +56,7 @@ async def read_menu(
     return json_reply(menu.body, headers=headers)
 
 
-@get("/v1/products", summary="All products and categories", responses=problems(401, 403, 429), **MANAGER)
+@get("/v1/products", summary="All products and categories", responses=problems(401, 403), **MANAGER)
 async def read_catalogue(services: Shared) -> Catalogue:
     """Answer all that is not archived, sold out or not."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
@@ -66,7 +66,7 @@ async def read_catalogue(services: Shared) -> Catalogue:
 @post(
     "/v1/categories",
     summary="Add a category",
-    responses=problems(401, 403, 409, *WITH_BODY, 429),
+    responses=problems(401, 403, 409, *WITH_BODY),
     **MANAGER,
 )
 async def add_category(services: Shared, data: JSONBody[NewCategory]) -> CategoryRecord:
@@ -78,7 +78,7 @@ async def add_category(services: Shared, data: JSONBody[NewCategory]) -> Categor
 @patch(
     "/v1/categories/{category_id:uuid}",
     summary="Change a category",
-    responses=problems(401, 403, 404, 409, *WITH_BODY, 429),
+    responses=problems(401, 403, 404, 409, *WITH_BODY),
     **MANAGER,
 )
 async def change_category(
@@ -92,7 +92,7 @@ async def change_category(
 @delete(
     "/v1/categories/{category_id:uuid}",
     summary="Archive a category",
-    responses=problems(401, 403, 404, 429),
+    responses=problems(401, 403, 404),
     **MANAGER,
 )
 async def archive_category(services: Shared, category_id: FromPath[UUID]) -> None:
@@ -101,7 +101,7 @@ async def archive_category(services: Shared, category_id: FromPath[UUID]) -> Non
         await store.archive_category(connection, category_id, services.checkout.clock())
 
 
-@post("/v1/products", summary="Add a product", responses=problems(401, 403, *WITH_BODY, 429), **MANAGER)
+@post("/v1/products", summary="Add a product", responses=problems(401, 403, *WITH_BODY), **MANAGER)
 async def add_product(services: Shared, data: JSONBody[NewProduct]) -> ProductRecord:
     """Add a product to a category."""
     async with services.checkout.pool.acquire(timeout=5) as connection:
@@ -111,7 +111,7 @@ async def add_product(services: Shared, data: JSONBody[NewProduct]) -> ProductRe
 @patch(
     "/v1/products/{product_id:uuid}",
     summary="Change a product",
-    responses=problems(401, 403, 404, *WITH_BODY, 429),
+    responses=problems(401, 403, 404, *WITH_BODY),
     **MANAGER,
 )
 async def change_product(services: Shared, product_id: FromPath[UUID], data: JSONBody[ProductChange]) -> ProductRecord:
@@ -123,7 +123,7 @@ async def change_product(services: Shared, product_id: FromPath[UUID], data: JSO
 @delete(
     "/v1/products/{product_id:uuid}",
     summary="Archive a product",
-    responses=problems(401, 403, 404, 429),
+    responses=problems(401, 403, 404),
     **MANAGER,
 )
 async def archive_product(services: Shared, product_id: FromPath[UUID]) -> None:

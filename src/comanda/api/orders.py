@@ -131,7 +131,7 @@ async def cancel(request: Request[Any, Any, Any], services: Shared, order_id: Fr
 @get(
     "/v1/orders",
     summary="Orders, newest first",
-    responses={**documented(200, OrderPage, "A page of orders."), **problems(401, 403, 422, 429)},
+    responses={**documented(200, OrderPage, "A page of orders."), **problems(401, 403, 422)},
     **STAFF,
 )
 async def page(
@@ -148,7 +148,7 @@ async def page(
 @post(
     "/v1/orders/{order_id:uuid}/refunds",
     summary="Give money back",
-    responses=problems(401, 403, 404, 409, *WITH_BODY, 429),
+    responses=problems(401, 403, 404, 409, *WITH_BODY),
     **STAFF,
 )
 async def refund(
@@ -178,7 +178,7 @@ async def refund(
 @get(
     "/v1/orders/{order_id:uuid}/refunds",
     summary="An order's refunds",
-    responses=problems(401, 403, 404, 429),
+    responses=problems(401, 403, 404),
     **STAFF,
 )
 async def refunds(services: Shared, order_id: FromPath[UUID]) -> RefundList:

@@ -19,7 +19,6 @@ class Limits:
         self._exempt = settings.exempt
         self._strategy = MovingWindowRateLimiter(MemoryStorage())
         self.orders: RateLimitItem = parse(settings.order_burst)
-        self.wrong_keys: RateLimitItem = parse(settings.key_guess_burst)
 
     def is_exempt(self, address: str) -> bool:
         """Whether an address meets no limit."""
@@ -30,9 +29,4 @@ class Limits:
         if self.is_exempt(address):
             return
         if not await self._strategy.hit(item, name, address):
-            raise TooMany(f"at most {item} from one address", retry_after=max(1, item.get_expiry() // 2))
-
-    async def check(self, item: RateLimitItem, name: str, address: str) -> None:
-        """Raise TooMany if nothing more is allowed just now, without counting."""
-        if not self.is_exempt(address) and not await self._strategy.test(item, name, address):
             raise TooMany(f"at most {item} from one address", retry_after=max(1, item.get_expiry() // 2))

@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from comanda.api.authentication import SECURITY, require
-from comanda.api.replies import documented, json_reply
+from comanda.api.replies import documented, json_reply, not_modified
 from comanda.api.services import Shared
 from comanda.http.problems import WITH_BODY, problems
 from comanda.menu import store
@@ -52,7 +52,7 @@ async def read_menu(
     headers = {"etag": menu.etag, "cache-control": ASK_AGAIN}
     known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
     if menu.etag in known or known == ["*"]:
-        return Response(b"", status_code=304, headers=headers)
+        return not_modified(headers)
     return json_reply(menu.body, headers=headers)
 
 

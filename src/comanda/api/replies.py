@@ -32,7 +32,9 @@ class ReadyReply(Response[bytes]):
         return self._send
 
     async def _send(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.content))]
+        head = []
+        if self.content:
+            head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.content))]
         head += [(name.encode(), value.encode()) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status_code or 200, "headers": head})
         await send({"type": "http.response.body", "body": self.content, "more_body": False})
@@ -41,6 +43,11 @@ class ReadyReply(Response[bytes]):
 def json_reply(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
     """Answer with JSON that is built already. An order is for nobody's cache."""
     return ReadyReply(body, status, headers or NO_STORE)
+
+
+def not_modified(headers: dict[str, str]) -> Response[bytes]:
+    """Answer that what the caller has is what there is."""
+    return ReadyReply(b"", 304, headers)
 
 
 def event_stream(events: AsyncGenerator[bytes, None]) -> Stream:

@@ -8,6 +8,7 @@ from comanda.database.pool import Connection, in_transaction
 from comanda.errors import Conflict
 from comanda.orders.model import OrderStatus
 from comanda.orders.store import change_status
+from comanda.payments.schedule import AT_ONCE
 from comanda.payments.store import schedule
 
 
@@ -30,7 +31,7 @@ async def cancel_order(checkout: Checkout, order_id: UUID, *, request_id: str) -
             raise Conflict(f"the order is {order.status}; only an unpaid one can be cancelled", code="not_cancellable")
         await change_status(connection, order, OrderStatus.CANCELLED, now=now, actor="guest", request_id=request_id)
         # An order that waits for its payment has an open one, known to the provider or not.
-        await schedule(connection, payment.id, now)
+        await schedule(connection, payment.id, AT_ONCE)
         await connection.execute("SELECT pg_notify('comanda_work', 'payments')")
 
     await in_transaction(checkout.pool, work)

@@ -10,6 +10,7 @@ from comanda.database.pool import Connection
 from comanda.payments.model import Refund, RefundItem, RefundStatus
 
 COLUMNS = ", ".join(Refund.__struct_fields__)
+CLAIMED = ", ".join(f"refunds.{name}" for name in Refund.__struct_fields__)
 
 INSERT = """
 WITH promised AS (
@@ -20,12 +21,21 @@ WITH promised AS (
 SELECT pg_notify('comanda_work', 'refunds')
 """
 
+# A new one is due whatever the clock says: the pod that promised it may be ahead of the worker. One that the provider
+# has not named yet keeps the later ones of its payment back, begun before unbegun: two of one amount, both without an
+# answer, could not be told apart in the provider's list.
 CLAIM = f"""
+WITH due AS MATERIALIZED (
+    SELECT r.id FROM refunds AS r
+    WHERE r.status IN ('requested', 'in_process') AND (r.attempts = 0 OR r.next_attempt_at <= $1)
+      AND NOT EXISTS (
+          SELECT FROM refunds AS other
+          WHERE other.payment_id = r.payment_id AND other.status = 'requested' AND other.provider_refund_id IS NULL
+            AND (other.attempts = 0, other.created_at, other.id) < (r.attempts = 0, r.created_at, r.id))
+    ORDER BY r.next_attempt_at LIMIT $3 FOR UPDATE OF r SKIP LOCKED)
 UPDATE refunds SET next_attempt_at = $2, attempts = attempts + 1
-WHERE id IN (
-    SELECT id FROM refunds WHERE status IN ('requested', 'in_process') AND next_attempt_at <= $1
-    ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-RETURNING {COLUMNS}
+FROM due WHERE refunds.id = due.id
+RETURNING {CLAIMED}
 """
 
 

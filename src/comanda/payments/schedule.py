@@ -1,7 +1,7 @@
 """When the provider is asked about a payment again if no webhook comes. Pure: status and counts in, a moment out."""
 
 import random
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from comanda.payments.model import OPEN, PaymentStatus
 from comanda.settings import Settings
@@ -12,6 +12,9 @@ LATE_LOOKS = (60, 600, 3600, 6 * 3600, 24 * 3600)
 # After approval: refunds made in the provider's panel and charge-backs come by webhook; these looks are for lost ones.
 PAID_LOOKS = (3600, 24 * 3600, 7 * 24 * 3600, 30 * 24 * 3600)
 REVIEW_EVERY = 3600
+
+AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
+"""Due for every worker, also one whose clock is behind that of the pod which says so."""
 
 
 def backoff(tries: int, settings: Settings, chance: random.Random) -> timedelta:

@@ -14,6 +14,7 @@ from comanda.payments.provider import ProviderPayment
 
 WATCH_AGAIN = timedelta(seconds=10)
 COLUMNS = ", ".join(Payment.__struct_fields__)
+CLAIMED = ", ".join(f"payments.{name}" for name in Payment.__struct_fields__)
 
 STORE_PIX = """
 WITH answered AS (
@@ -46,11 +47,13 @@ INSERT INTO payment_events (payment_id, version, status_from, status_to, provide
 SELECT id, version, $16, $2, $4, $11, $17, $12, $18, $15 FROM changed
 """
 
+# Materialized, so that the plan cannot run it twice and claim more than LIMIT.
 CLAIM = f"""
-UPDATE payments SET next_check_at = $2, checks = checks + 1
-WHERE id IN (
+WITH due AS MATERIALIZED (
     SELECT id FROM payments WHERE next_check_at <= $1 ORDER BY next_check_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-RETURNING {COLUMNS}
+UPDATE payments SET next_check_at = $2, checks = checks + 1
+FROM due WHERE payments.id = due.id
+RETURNING {CLAIMED}
 """
 
 WATCH = """

@@ -21,12 +21,15 @@ WITH stored AS (
 SELECT deliveries, pg_notify('comanda_work', 'webhooks') FROM stored
 """
 
+# One that waits is due whatever the clock says: the pod that stored it may be ahead of the worker.
 CLAIM = """
-UPDATE webhook_events SET status = 'claimed', next_attempt_at = $2, attempts = attempts + 1
-WHERE id IN (
-    SELECT id FROM webhook_events WHERE status <> 'handled' AND next_attempt_at <= $1
+WITH due AS MATERIALIZED (
+    SELECT id FROM webhook_events
+    WHERE status = 'waiting' OR (status = 'claimed' AND next_attempt_at <= $1)
     ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-RETURNING id, provider_payment_id, request_id, attempts, received_at
+UPDATE webhook_events AS event SET status = 'claimed', next_attempt_at = $2, attempts = attempts + 1
+FROM due WHERE event.id = due.id
+RETURNING event.id, provider_payment_id, request_id, attempts, received_at
 """
 
 

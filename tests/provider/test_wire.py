@@ -343,6 +343,10 @@ def test_refunds_are_read() -> None:
         "in_process",
     )
     assert wire.read_refunds(as_json([told, told])) == [refund, refund]
+    dated = wire.read_refund(as_json({**told, "date_created": "2026-11-22T10:00:00.000-04:00"}))
+    assert (refund.created_at, dated.created_at) == (None, datetime(2026, 11, 22, 14, tzinfo=UTC))
+    with pytest.raises(ProviderUnavailable, match="out of range"):
+        wire.read_refund(as_json({**told, "date_created": "0001-01-01T00:00:00.000+04:00"}))
     assert wire.read_refunds(b"[]") == []
     with pytest.raises(ProviderUnavailable, match="amount is not in whole centavos"):
         wire.read_refund(as_json({**told, "amount": 10.505}))

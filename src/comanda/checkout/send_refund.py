@@ -16,6 +16,10 @@ from comanda.payments.schedule import backoff
 
 logger = logging.getLogger(__name__)
 
+CAME_TO_NOTHING = frozenset({"rejected", "cancelled"})
+CLOCK_SKEW = timedelta(seconds=60)
+"""How far the provider's clock may be behind ours: a refund that is older than ours by more is somebody else's."""
+
 
 async def send_refund(checkout: Checkout, refund: Refund) -> None:
     """Bring one refund forward.
@@ -40,7 +44,8 @@ async def send_refund(checkout: Checkout, refund: Refund) -> None:
     except ProviderRefused as error:
         # Refused at the first try, it is refused. Later it may be the second copy that is: the first one's answer
         # was lost.
-        told = await _find(checkout, payment.provider_payment_id, refund) if refund.attempts > 1 else None
+        again = refund.attempts > 1
+        told = await _find(checkout, payment.provider_payment_id, refund, refused=True) if again else None
         if told is None:
             await _settle(checkout, payment, refund, RefundStatus.REJECTED, None, str(error))
             return
@@ -48,7 +53,7 @@ async def send_refund(checkout: Checkout, refund: Refund) -> None:
         await _later(checkout, refund, "the provider repeats an answer that it does not show yet", None)
     elif told.status == "approved":
         await _settle(checkout, payment, refund, RefundStatus.APPROVED, told, None)
-    elif told.status in {"rejected", "cancelled"}:
+    elif told.status in CAME_TO_NOTHING:
         await _settle(checkout, payment, refund, RefundStatus.REJECTED, told, f"the provider says {told.status}")
     else:
         await _later(checkout, refund, None, None, told)
@@ -69,18 +74,37 @@ async def _ask(checkout: Checkout, provider_id: int, refund: Refund) -> Provider
     return told if told is not None else await _find(checkout, provider_id, refund)
 
 
-async def _find(checkout: Checkout, provider_id: int, refund: Refund) -> ProviderRefund | None:
-    """Find our refund among the provider's: of our amount, and not matched to another of ours."""
+async def _find(
+    checkout: Checkout, provider_id: int, refund: Refund, *, refused: bool = False
+) -> ProviderRefund | None:
+    """Find our refund among the provider's: of our amount, not older than ours, not matched to another of ours.
+
+    One that gives money back goes before one that came to nothing, and a newer one before an older one.
+
+    Args:
+        refused: our last request was. Then nothing says that ours exists, but that more went back than we know of.
+    """
     told = await checkout.provider.list_refunds(provider_id, request_id=refund.request_id)
     async with checkout.pool.acquire(timeout=5) as connection:
         known = await comanda.payments.refunds.known_provider_ids(connection, refund.payment_id)
+        payment = await comanda.payments.store.by_id(connection, refund.payment_id)
+        ours, _ = await comanda.payments.refunds.summary(connection, refund.payment_id)
     known.discard(refund.provider_refund_id or 0)
-    for candidate in told:
-        if candidate.id not in known and candidate.amount_cents == refund.amount_cents:
-            return candidate
+    since = refund.created_at - CLOCK_SKEW
+    unknown = [each for each in told if each.id not in known]
+    recent = [each for each in unknown if each.created_at is None or each.created_at >= since]
+    alike = [each for each in recent if each.amount_cents == refund.amount_cents]
     # 'All that is left' is less than what was paid, where the provider's panel has given back a part unseen by us.
-    given_back = sum(candidate.amount_cents for candidate in told if candidate.status == "approved")
-    return told[-1] if refund.whole and told and given_back == refund.amount_cents else None
+    given_back = sum(each.amount_cents for each in told if each.status == "approved")
+    if not alike and refund.whole and given_back == refund.amount_cents:
+        alike = recent
+    found = max(alike, key=lambda each: (each.status not in CAME_TO_NOTHING, each.id), default=None)
+    if found is None or not refused:
+        return found
+    # A refund in the provider's panel may be of our amount too; it was counted when we read the payment back.
+    in_panel = payment.refunded_cents - ours
+    gone = sum(each.amount_cents for each in unknown if each.status == "approved" or each is found)
+    return found if gone >= in_panel + refund.amount_cents else None
 
 
 async def _settle(
@@ -110,8 +134,9 @@ async def _settle(
         refunded = locked.refunded_cents
         review = locked.review
         if status is RefundStatus.APPROVED:
-            approved, _ = await comanda.payments.refunds.summary(connection, locked.id)
-            refunded = max(refunded, approved)
+            # What the payment told of this one before is left out there while it is reserved, so it is added here,
+            # once. It may be more than is left where the panel has given back a part that we never saw.
+            refunded = min(locked.paid_cents or 0, refunded + refund.amount_cents)
         else:
             review = Review.REFUND_REFUSED
             await comanda.orders.store.mark_refunded(

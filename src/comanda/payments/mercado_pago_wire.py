@@ -89,6 +89,7 @@ class _Refund(msgspec.Struct, frozen=True):
     payment_id: Id
     amount: Decimal
     status: Text
+    date_created: Aware | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -238,12 +239,16 @@ def _payment(told: _Payment) -> ProviderPayment:
 
 
 def _refund(told: _Refund) -> ProviderRefund:
-    return ProviderRefund(
-        id=int(told.id),
-        payment_id=int(told.payment_id),
-        amount_cents=_centavos(told.amount, "amount"),
-        status=told.status,
-    )
+    try:
+        return ProviderRefund(
+            id=int(told.id),
+            payment_id=int(told.payment_id),
+            amount_cents=_centavos(told.amount, "amount"),
+            status=told.status,
+            created_at=_utc(told.date_created),
+        )
+    except OverflowError:  # as in _payment
+        raise ProviderUnavailable("the answer has a date that is out of range") from None
 
 
 def _code(told: object) -> str | None:

@@ -53,6 +53,7 @@ class ProviderRefund(msgspec.Struct, frozen=True, kw_only=True):
     payment_id: int
     amount_cents: int
     status: str
+    created_at: datetime | None = None
 
 
 class ProviderError(Exception):

@@ -230,6 +230,32 @@ async def test_a_refund_is_the_providers_once_and_decided_when_it_is_final(datab
             await assert_row_refused(constraint, connection, a_refund(connection, payment, **columns))
 
 
+async def test_what_was_paid_stays_what_was_paid(database_url: str) -> None:
+    async with connected(database_url) as connection:
+        await add_payment(connection, await add_order(connection), provider_payment_id=7)
+        await connection.execute("UPDATE payments SET paid_cents = 1000")
+        for paid in ("999", "NULL"):
+            await assert_refused("paid_once", connection, f"UPDATE payments SET paid_cents = {paid}")
+
+
+@pytest.mark.parametrize("status", ["approved", "rejected"])
+async def test_a_decided_refund_never_changes_and_what_was_asked_for_neither(database_url: str, status: str) -> None:
+    async with connected(database_url) as connection:
+        payment = await add_payment(connection, await add_order(connection))
+        await a_refund(connection, payment)
+        for change in ("amount_cents = 99", "idempotency_key = 'other'", "whole = true"):
+            await assert_refused("intent_never_changes", connection, f"UPDATE refunds SET {change}")
+        await connection.execute("UPDATE refunds SET status = $1, decided_at = $2", status, NOW)
+        for change in (
+            "status = 'requested', decided_at = NULL",
+            "status = 'rejected'",
+            "status = 'approved'",
+            "amount_cents = 99",
+            "provider_refund_id = 9",
+        ):
+            await assert_refused("refund_decided_once", connection, f"UPDATE refunds SET {change}")
+
+
 # History ------------------------------------------------------------------------------------------------------
 
 

@@ -158,9 +158,11 @@ CREATE TABLE payments (
     -- Why a person must look, if one must.
     review text,
     request_id text,
-    -- The worker's queue: when to ask the provider next, and how often it has been asked in this status.
+    -- The worker's queue: when to ask the provider next, how often it has been asked in this status, and how
+    -- often in a row it has not answered.
     next_check_at timestamptz,
     checks integer NOT NULL DEFAULT 0,
+    failures integer NOT NULL DEFAULT 0,
     watched_until timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -202,6 +204,10 @@ BEGIN
         RAISE EXCEPTION 'what was asked of the provider does not change'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'intent_never_changes';
     END IF;
+    IF OLD.paid_cents IS NOT NULL AND NEW.paid_cents IS DISTINCT FROM OLD.paid_cents THEN
+        RAISE EXCEPTION 'what was paid does not change'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'paid_once';
+    END IF;
     IF NEW.status IS DISTINCT FROM OLD.status AND NEW.version <> OLD.version + 1 THEN
         RAISE EXCEPTION 'a payment''s status changes with its version'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'version_with_status';
@@ -235,6 +241,22 @@ CREATE TABLE refunds (
 
 CREATE INDEX refunds_of_payment ON refunds (payment_id);
 CREATE INDEX refunds_due ON refunds (next_attempt_at) WHERE status IN ('requested', 'in_process');
+
+CREATE FUNCTION guard_refund() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.status IN ('approved', 'rejected') THEN
+        RAISE EXCEPTION 'a decided refund does not change'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'refund_decided_once';
+    END IF;
+    IF (NEW.payment_id, NEW.amount_cents, NEW.idempotency_key, NEW.whole) IS DISTINCT FROM
+       (OLD.payment_id, OLD.amount_cents, OLD.idempotency_key, OLD.whole) THEN
+        RAISE EXCEPTION 'what was asked of the provider does not change'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'intent_never_changes';
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER refunds_guard BEFORE UPDATE ON refunds FOR EACH ROW EXECUTE FUNCTION guard_refund();
 
 -- Everybody who watches an order is told at commit. The document's version is the sum of both versions.
 CREATE FUNCTION notify_order() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 import comanda.orders.store
+import comanda.payments.store
 from comanda.clock import Clock
 from comanda.database.pool import Connection, Pool, in_transaction
 from comanda.errors import Conflict, NotFound
@@ -20,7 +21,8 @@ async def advance_order(
 
     Raises:
         NotFound: there is no such order.
-        Conflict: the move is not one of the kitchen's, or comes too late to be a step back.
+        Conflict: the move is not one of the kitchen's, comes too late to be a step back, or would take an order whose
+            money has all gone back, or is about to, into the kitchen again.
     """
 
     async def work(connection: Connection) -> None:
@@ -31,8 +33,13 @@ async def advance_order(
         move = step(order, wanted, now)
         if move is None:
             return
-        if order.status is OrderStatus.PICKED_UP and await is_taken(connection, order.pickup_number or 0):
-            raise Conflict("its number is on a newer order by now", code="too_late_to_step_back")
+        if order.status is OrderStatus.PICKED_UP:
+            # Under the order's lock, which whoever moves its money takes first.
+            payment = await comanda.payments.store.by_order(connection, order_id)
+            if payment is not None and payment.refundable_cents <= 0:
+                raise Conflict("all of it was given back, or is about to be", code="refunded")
+            if await is_taken(connection, order.pickup_number or 0):
+                raise Conflict("its number is on a newer order by now", code="too_late_to_step_back")
         await comanda.orders.store.change_status(
             connection,
             order,

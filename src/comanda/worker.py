@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 
 import comanda.payments.refunds
 import comanda.payments.store
-from comanda.checkout.check_payment import check_payment, postpone
+from comanda.checkout.check_payment import check_payment
 from comanda.checkout.context import Checkout
 from comanda.checkout.handle_webhook import handle_webhook
 from comanda.checkout.send_refund import send_refund
@@ -25,7 +25,6 @@ from comanda.database.pool import COLLISIONS, OUTAGES, Connection, close_pool
 from comanda.http import idempotency, logs
 from comanda.http.ops import Readiness
 from comanda.payments import webhooks
-from comanda.payments.model import Payment
 from comanda.payments.provider import ProviderError
 from comanda.process import make_provider, open_ops, stop_on_signals, wait_for_database
 from comanda.settings import Settings
@@ -143,19 +142,11 @@ class Loop(Generic[Item]):
             await asyncio.gather(*late, return_exceptions=True)
 
 
-async def _check(checkout: Checkout, payment: Payment) -> None:
-    try:
-        await check_payment(checkout, payment)
-    except ProviderError:
-        await postpone(checkout, payment)
-        raise
-
-
 def make_loops(checkout: Checkout) -> list[Loop[Any]]:
     """Build the worker's loops: webhooks to handle, payments to ask about, refunds to send."""
     return [
         Loop("webhooks", checkout, webhooks.claim_due, handle_webhook, lambda event: event.request_id),
-        Loop("payments", checkout, comanda.payments.store.claim_due, _check, lambda payment: payment.request_id),
+        Loop("payments", checkout, comanda.payments.store.claim_due, check_payment, lambda payment: payment.request_id),
         Loop(
             "refunds",
             checkout,

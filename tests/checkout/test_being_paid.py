@@ -318,7 +318,10 @@ async def test_a_charge_whose_answer_does_not_fit_is_not_shown_to_the_guest(dine
     await assert_every_real_is_accounted_for(diner)
 
 
-async def test_a_second_charge_under_our_reference_does_not_touch_the_first(diner: Diner) -> None:
+@pytest.mark.parametrize("fault", [None, "server_error", "refund_answer_lost"])
+async def test_a_second_charge_under_our_reference_goes_back_and_does_not_touch_the_first(
+    diner: Diner, fault: str | None
+) -> None:
     order = await diner.place()
     await diner.sandbox.settled()
     await diner.work()
@@ -334,10 +337,12 @@ async def test_a_second_charge_under_our_reference_does_not_touch_the_first(dine
     ) as answer:
         second = (await answer.json())["id"]
     await diner.later(seconds=2)
+    if fault is not None:
+        diner.sandbox.arm(fault, match={"operation": "create_refund"})
     diner.sandbox.act(second, "pay")
     await diner.sandbox.settled()
     await diner.work("webhooks")
-    assert await diner.value("SELECT review FROM payments") == Review.REFERENCE_MISMATCH
+    assert await diner.value("SELECT review FROM payments") == Review.SECOND_CHARGE
     assert (await diner.order(order["id"]))["status"] == "awaiting_payment"
     # The first one's word still counts, although it is older than the second one's.
     first = order["payment"]["provider_payment_id"]
@@ -346,7 +351,17 @@ async def test_a_second_charge_under_our_reference_does_not_touch_the_first(dine
     found = await diner.order(order["id"])
     assert (found["payment"]["status"], found["payment"]["provider_payment_id"]) == ("pending", first)
     assert found["payment"]["pix"]["copy_paste"] == order["payment"]["pix"]["copy_paste"]
-    assert await diner.value("SELECT review FROM payments") is None
+    assert [refund.payment_id for refund in diner.sandbox.refunds()] == [second]
+    assert diner.sandbox.payment(second).status == "refunded"
+    # However the first one goes on, a person is told of the second.
+    diner.sandbox.act(first, "pay")
+    await diner.sandbox.settled()
+    await diner.work()
+    assert (await diner.order(order["id"]))["status"] == "paid"
+    assert await diner.value("SELECT review FROM payments") == Review.SECOND_CHARGE
+    reasons = await diner.pool.fetch("SELECT DISTINCT reason FROM payment_events WHERE reason LIKE '% %'")
+    assert [row["reason"] for row in reasons] == [f"second_charge {second}"]
+    assert not {"waiting", "claimed"} & set(await outcomes(diner))
 
 
 async def test_a_status_that_nobody_knows_waits_for_a_known_one(diner: Diner) -> None:

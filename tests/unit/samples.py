@@ -70,6 +70,7 @@ def a_payment(status: PaymentStatus = PaymentStatus.PENDING, **fields: Any) -> P
         "review": None,
         "request_id": "request",
         "checks": 0,
+        "failures": 0,
         "watched_until": None,
         "created_at": PLACED,
     }

@@ -6,8 +6,8 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comanda.payments.model import OPEN, PaymentStatus
-from comanda.payments.schedule import LATE_LOOKS, PAID_LOOKS, REVIEW_EVERY, backoff, next_look
+from comanda.payments.model import MONEY_CAME, OPEN, PaymentStatus
+from comanda.payments.schedule import LATE_LOOKS, PAID_LOOKS, backoff, next_look
 from tests.unit.samples import EXPIRES, PLACED, a_settings
 
 KNOBS = a_settings()
@@ -17,7 +17,7 @@ always = settings(derandomize=True, max_examples=200, deadline=None)
 
 def look(status: PaymentStatus, seed: int = 0, **facts: object) -> timedelta | None:
     """Answer how long after `now` the next look is."""
-    known: dict[str, object] = {"looks": 0, "review": False, "watched": False, "deadline": EXPIRES, "now": PLACED}
+    known: dict[str, object] = {"looks": 0, "watched": False, "deadline": EXPIRES, "now": PLACED}
     known |= facts
     due = next_look(status, **known, settings=KNOBS, chance=random.Random(seed))  # type: ignore[arg-type]
     return None if due is None else due - known["now"]  # type: ignore[operator]
@@ -56,17 +56,22 @@ def test_an_unwatched_payment_is_asked_about_less_and_less() -> None:
         assert seconds * 2 / 3 <= wait.total_seconds() + 0.001 <= seconds + 0.001
 
 
-def test_a_payment_under_review_is_asked_about_every_hour_for_good() -> None:
-    for status in ENDED:
-        wait = look(status, looks=100_000, review=True)
-        assert wait is not None
-        assert REVIEW_EVERY * 2 / 3 <= wait.total_seconds() + 0.001 <= REVIEW_EVERY + 0.001
+def test_what_is_open_although_nobody_can_pay_it_is_asked_about_a_few_times_more_whoever_watches() -> None:
+    for watched in (False, True):
+        for status in OPEN:
+            now, waits = EXPIRES, []
+            while (wait := look(status, looks=10_000, watched=watched, over_at=EXPIRES, now=now)) is not None:
+                waits.append(wait.total_seconds())
+                now += wait
+            assert tuple(waits) == LATE_LOOKS
+            before = look(status, watched=True, over_at=EXPIRES, now=EXPIRES - timedelta(seconds=60))
+            assert before is not None
+            assert before <= timedelta(seconds=KNOBS.check_watched)
 
 
 def test_an_ended_payment_is_asked_about_a_few_times_more_and_then_left_alone() -> None:
     for status in ENDED:
-        paid = status in {PaymentStatus.APPROVED, PaymentStatus.PARTIALLY_REFUNDED}
-        table: tuple[int, ...] = PAID_LOOKS if paid else LATE_LOOKS
+        table: tuple[int, ...] = PAID_LOOKS if status in MONEY_CAME else LATE_LOOKS
         if status is PaymentStatus.REFUNDED:
             table = ()
         for looks, seconds in enumerate(table):

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,7 +159,7 @@ def test_our_guests_money_that_is_not_what_we_asked_for_is_given_back_and_not_co
     [
         (a_view("approved", external_reference=None), Review.REFERENCE_MISMATCH),
         (a_view("approved", external_reference="33333333-3333-4333-8333-333333333333"), Review.REFERENCE_MISMATCH),
-        (a_view("approved", id=4), Review.REFERENCE_MISMATCH),
+        (a_view("approved", id=4), Review.SECOND_CHARGE),
         (a_view("approved", live_mode=True), Review.LIVE_MODE_MISMATCH),
         (a_view("refunded", live_mode=True), Review.LIVE_MODE_MISMATCH),
         (a_view("rejected", id=4), Review.REFERENCE_MISMATCH),
@@ -207,8 +208,15 @@ def test_an_older_answer_changes_nothing() -> None:
 
 
 def test_an_answer_as_old_as_the_last_one_counts() -> None:
+    payment = a_payment(PaymentStatus.APPROVED, provider_updated_at=SOON)
+    verdict = decide(an_order(OrderStatus.PAID), payment, a_view("refunded", updated_at=SOON), SOON)
+    assert verdict.order_status is OrderStatus.CANCELLED
+
+
+def test_money_that_came_is_never_told_of_too_late() -> None:
     payment = a_payment(provider_updated_at=SOON)
-    assert decide(an_order(), payment, a_view("approved", updated_at=SOON), SOON).order_status is OrderStatus.PAID
+    view = a_view("approved", updated_at=SOON - timedelta(seconds=1))
+    assert decide(an_order(), payment, view, SOON).order_status is OrderStatus.PAID
 
 
 def test_an_answer_without_a_time_counts() -> None:
@@ -322,6 +330,51 @@ def test_a_refused_refund_is_forgotten_when_all_went_back_by_another_way() -> No
     payment = a_payment(PaymentStatus.APPROVED, review=Review.REFUND_REFUSED)
     verdict = decide(an_order(OrderStatus.CANCELLED), payment, a_view("refunded"), SOON)
     assert (verdict.review, verdict.payment_status) == (None, PaymentStatus.REFUNDED)
+
+
+@pytest.mark.parametrize(("told", "ours"), [("in_mediation", "in_mediation"), ("charged_back", "charged_back")])
+def test_a_dispute_that_a_person_has_looked_at_is_not_said_again(told: str, ours: str) -> None:
+    order, payment = an_order(OrderStatus.PICKED_UP), a_payment(PaymentStatus(ours), review=None)
+    assert decide(order, payment, a_view(told), SOON).review is None
+    strange = a_payment(PaymentStatus(ours), review=Review.UNKNOWN_STATUS)
+    assert decide(order, strange, a_view(told), SOON).review == Review.DISPUTED
+    other = a_payment(PaymentStatus.APPROVED, review=None)
+    assert decide(order, other, a_view(told), SOON).review == Review.DISPUTED
+
+
+@pytest.mark.parametrize(
+    "told", ["pending", "approved", "refunded", "cancelled", "rejected", "in_mediation", "quantum"]
+)
+@pytest.mark.parametrize("ours", [PaymentStatus.PENDING, PaymentStatus.APPROVED])
+def test_no_word_about_the_first_charge_hides_that_there_was_a_second(ours: PaymentStatus, told: str) -> None:
+    order = an_order(OrderStatus.PAID if ours in MONEY_CAME else OrderStatus.AWAITING_PAYMENT)
+    payment = a_payment(ours, review=Review.SECOND_CHARGE)
+    assert decide(order, payment, a_view(told), SOON).review == Review.SECOND_CHARGE
+
+
+@pytest.mark.parametrize(
+    ("told", "review", "back"),
+    [
+        ("approved", Review.SECOND_CHARGE, True),
+        ("approved+300", Review.SECOND_CHARGE, True),
+        ("in_mediation", Review.SECOND_CHARGE, False),
+        ("refunded", Review.REFERENCE_MISMATCH, False),
+        ("pending", Review.REFERENCE_MISMATCH, False),
+    ],
+)
+def test_a_second_charge_that_holds_money_gives_it_back(told: str, review: Review, back: bool) -> None:
+    view = msgspec.structs.replace(word(told), id=4)
+    verdict = decide(an_order(), a_payment(), view, SOON)
+    assert (verdict.review, verdict.second_charge, verdict.believed) == (review, back, False)
+    assert (verdict.reason == "second_charge 4") is (review is Review.SECOND_CHARGE)
+    refused = a_payment(PaymentStatus.APPROVED, review=Review.REFUND_REFUSED)
+    assert decide(an_order(OrderStatus.CANCELLED), refused, view, SOON).review == Review.REFUND_REFUSED
+
+
+@pytest.mark.parametrize("fields", [{"live_mode": True}, {"external_reference": "other"}])
+def test_money_of_somebody_elses_payment_is_not_touched(fields: dict[str, Any]) -> None:
+    verdict = decide(an_order(), a_payment(), a_view("approved", id=4, **fields), SOON)
+    assert (verdict.review, verdict.second_charge) == (Review.REFERENCE_MISMATCH, False)
 
 
 def test_a_dispute_that_ends_in_our_favour_leaves_the_money_to_its_order() -> None:

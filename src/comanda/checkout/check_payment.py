@@ -1,7 +1,7 @@
 """Ask the provider where a payment stands, and act on it: what the worker does when no webhook has."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import comanda.payments.store
 from comanda.checkout.context import Checkout
@@ -14,8 +14,8 @@ from comanda.checkout.request_pix_charge import (
 from comanda.checkout.settle_payment import settle_payment
 from comanda.checkout.settlement import Verdict
 from comanda.orders.model import OrderStatus
-from comanda.payments.model import Payment, PaymentStatus
-from comanda.payments.provider import ProviderError, ProviderRefused
+from comanda.payments.model import OPEN, Payment, PaymentStatus
+from comanda.payments.provider import ProviderError, ProviderRefused, ProviderUnavailable
 from comanda.payments.schedule import backoff, next_look
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,12 @@ SEARCH_LAG = timedelta(seconds=60)
 
 
 async def check_payment(
-    checkout: Checkout, payment: Payment, *, actor: str = "poll", event_id: int | None = None
+    checkout: Checkout,
+    payment: Payment,
+    *,
+    actor: str = "poll",
+    event_id: int | None = None,
+    patient: bool = False,
 ) -> None:
     """Bring one payment forward: make its charge, read it back, cancel it when its time is over.
 
@@ -33,38 +38,55 @@ async def check_payment(
         payment: as claimed. What has changed meanwhile is seen under the lock.
         actor: who asks, for the history.
         event_id: the webhook event that is handled with it.
+        patient: whether to leave the event as it is if there is nothing new.
 
     Raises:
-        ProviderError: the provider did not answer; nothing was changed, but an order past any possible payment has
-            expired.
+        ProviderError: the provider did not answer; nothing was changed but the time of the next look, and an order
+            past any possible payment has expired.
     """
     try:
         if payment.provider_payment_id is None:
             await _look_for_charge(checkout, payment)
         else:
-            await _read_back(checkout, payment, payment.provider_payment_id, actor, event_id)
-    except ProviderError:
-        if checkout.clock() >= payment.provider_expires_at:
+            await _read_back(checkout, payment, payment.provider_payment_id, actor, event_id, patient)
+    except ProviderError as error:
+        over = checkout.clock() >= payment.provider_expires_at
+        if over:
             await settle_payment(checkout, payment.order_id, None, actor=actor)
-            await postpone(checkout, payment)
+        # Refused for good, it is asked about as rarely as what has ended, and a person is told in the end.
+        if not over or isinstance(error, ProviderUnavailable):
+            await _postpone(checkout, payment, error)
         raise
 
 
-async def postpone(checkout: Checkout, payment: Payment) -> None:
-    """Ask again later, after the provider did not answer."""
+async def _postpone(checkout: Checkout, payment: Payment, error: ProviderError) -> None:
+    """Ask again later: soon after one failure, more and more rarely after many in a row."""
+    now = checkout.clock()
+    wait = backoff(payment.failures, checkout.settings, checkout.chance)
+    if payment.status in OPEN and now < payment.provider_expires_at and await _is_urgent(checkout, payment, now):
+        wait = min(wait, timedelta(seconds=checkout.settings.check_watched))
+    if isinstance(error, ProviderUnavailable) and error.retry_after is not None:
+        wait = max(wait, timedelta(seconds=int(error.retry_after) + 1))
     async with checkout.pool.acquire(timeout=5) as connection:
-        due = checkout.clock() + backoff(payment.checks, checkout.settings, checkout.chance)
-        await comanda.payments.store.schedule(connection, payment.id, due)
+        await comanda.payments.store.postpone(connection, payment.id, now + wait, failures=payment.failures + 1)
 
 
-async def _read_back(checkout: Checkout, payment: Payment, provider_id: int, actor: str, event_id: int | None) -> None:
+async def _is_urgent(checkout: Checkout, payment: Payment, now: datetime) -> bool:
+    """Whether a guest watches, or could pay what is cancelled here."""
+    watched = payment.watched_until is not None and payment.watched_until > now
+    return watched or not await _is_awaited(checkout, payment)
+
+
+async def _read_back(
+    checkout: Checkout, payment: Payment, provider_id: int, actor: str, event_id: int | None, patient: bool
+) -> None:
     view = await checkout.provider.get_payment(provider_id, request_id=payment.request_id)
     if view is None:
         # 404 just after creation is a lagging replica. Later it is silence, and treated like it.
         logger.warning("the provider does not know a payment of ours", extra={"order_id": str(payment.order_id)})
-        await settle_payment(checkout, payment.order_id, None, actor=actor, event_id=event_id)
+        await settle_payment(checkout, payment.order_id, None, actor=actor, event_id=event_id, patient=patient)
         return
-    verdict = await settle_payment(checkout, payment.order_id, view, actor=actor, event_id=event_id)
+    verdict = await settle_payment(checkout, payment.order_id, view, actor=actor, event_id=event_id, patient=patient)
     await cancel_if_due(checkout, payment, provider_id, verdict)
 
 
@@ -116,19 +138,19 @@ async def _cancel_adopted(checkout: Checkout, payment: Payment, verdict: Verdict
 
 async def _look_again(checkout: Checkout, payment: Payment) -> None:
     now = checkout.clock()
+    due: datetime | None
     if payment.status is PaymentStatus.REQUESTED:
-        await postpone(checkout, payment)
-        return
-    due = next_look(
-        payment.status,
-        looks=payment.checks,
-        review=payment.review is not None,
-        watched=False,
-        deadline=payment.expires_at,
-        now=now,
-        settings=checkout.settings,
-        chance=checkout.chance,
-    )
+        due = now + backoff(payment.checks, checkout.settings, checkout.chance)
+    else:
+        due = next_look(
+            payment.status,
+            looks=payment.checks,
+            watched=False,
+            deadline=payment.expires_at,
+            now=now,
+            settings=checkout.settings,
+            chance=checkout.chance,
+        )
     async with checkout.pool.acquire(timeout=5) as connection:
         await comanda.payments.store.schedule(connection, payment.id, due)
 

@@ -11,14 +11,17 @@ from comanda.checkout.context import Checkout
 from comanda.checkout.settle_payment import settle_payment
 from comanda.payments import webhooks
 from comanda.payments.model import Payment
-from comanda.payments.provider import ProviderError, ProviderUnavailable
+from comanda.payments.provider import ProviderError, ProviderPayment, ProviderRefused, ProviderUnavailable
 from comanda.payments.schedule import backoff
 from comanda.payments.webhooks import WebhookEvent
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN_AT_MOST = 6
-"""How often a payment that the provider does not know is asked about: it may be a lagging replica, or a forgery."""
+"""How often a payment that the provider does not know, or knows nothing new of, is asked about: its replicas lag."""
+
+REFUSED_AT_MOST = 20
+"""How often the provider may refuse to tell of a payment, in about an hour: by then it is ours to mend, or not ours."""
 
 
 async def handle_webhook(checkout: Checkout, event: WebhookEvent) -> None:
@@ -33,6 +36,10 @@ async def handle_webhook(checkout: Checkout, event: WebhookEvent) -> None:
     try:
         await _handle(checkout, event)
     except ProviderError as error:
+        if isinstance(error, ProviderRefused) and event.attempts >= REFUSED_AT_MOST:
+            # A payment of ours is asked about further by its own schedule.
+            await _finish(checkout, event, "refused")
+            return
         retry_after = error.retry_after if isinstance(error, ProviderUnavailable) else None
         await _later(checkout, event, retry_after)
         raise
@@ -42,7 +49,10 @@ async def _handle(checkout: Checkout, event: WebhookEvent) -> None:
     async with checkout.pool.acquire(timeout=5) as connection:
         payment = await comanda.payments.store.by_provider_id(connection, event.provider_payment_id)
     if payment is not None:
-        await check_payment(checkout, payment, actor="webhook", event_id=event.id)
+        patient = not event.announces and event.attempts < UNKNOWN_AT_MOST
+        await check_payment(checkout, payment, actor="webhook", event_id=event.id, patient=patient)
+        if patient and await _later(checkout, event, None):
+            return
         measures.WEBHOOKS.labels("settled").inc()
         return
     # Not known by its id: somebody else's, or the answer to our own request was lost.
@@ -57,9 +67,30 @@ async def _handle(checkout: Checkout, event: WebhookEvent) -> None:
     if ours is None:
         await _finish(checkout, event, "not_ours")
         return
+    if ours.provider_payment_id not in {None, view.id}:
+        await _another_charge(checkout, event, ours, view)
+        return
     verdict = await settle_payment(checkout, ours.order_id, view, actor="webhook", event_id=event.id)
     await cancel_if_due(checkout, ours, view.id, verdict)
     measures.WEBHOOKS.labels("settled").inc()
+
+
+async def _another_charge(checkout: Checkout, event: WebhookEvent, ours: Payment, view: ProviderPayment) -> None:
+    """A further charge under our reference, which we never asked for: its money goes back, and a person is told.
+
+    Raises:
+        ProviderError: no answer; it is asked for again with the same key.
+    """
+    verdict = await settle_payment(checkout, ours.order_id, view, actor="webhook")
+    if verdict.second_charge:
+        logger.error("a second charge of an order was paid", extra={"order_id": str(ours.order_id), "payment": view.id})
+        await checkout.provider.create_refund(
+            view.id,
+            amount_cents=None,
+            idempotency_key=f"{ours.idempotency_key}-{view.id}",
+            request_id=event.request_id,
+        )
+    await _finish(checkout, event, verdict.review or "not_ours")
 
 
 async def _by_reference(checkout: Checkout, reference: str | None) -> Payment | None:
@@ -78,9 +109,10 @@ async def _finish(checkout: Checkout, event: WebhookEvent, outcome: str) -> None
         await webhooks.finish(connection, event.id, outcome=outcome, now=checkout.clock())
 
 
-async def _later(checkout: Checkout, event: WebhookEvent, retry_after: float | None) -> None:
+async def _later(checkout: Checkout, event: WebhookEvent, retry_after: float | None) -> bool:
+    """Leave an event for later; answer False if it is handled already."""
     wait = backoff(event.attempts, checkout.settings, checkout.chance)
     if retry_after is not None:
         wait = max(wait, timedelta(seconds=int(retry_after) + 1))
     async with checkout.pool.acquire(timeout=5) as connection:
-        await webhooks.retry(connection, event.id, at=checkout.clock() + wait)
+        return await webhooks.retry(connection, event.id, at=checkout.clock() + wait)

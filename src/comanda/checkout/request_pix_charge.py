@@ -151,7 +151,6 @@ async def _give_up(checkout: Checkout, order_id: UUID, status: PaymentStatus, *,
             next_check_at=next_look(
                 status,
                 looks=0,
-                review=False,
                 watched=False,
                 deadline=payment.expires_at,
                 now=now,

@@ -10,13 +10,16 @@ from comanda.checkout import measures
 from comanda.checkout.context import Checkout
 from comanda.checkout.locks import lock_refund
 from comanda.database.pool import Connection, in_transaction
-from comanda.payments.model import Payment, PaymentStatus, Refund, RefundStatus, Review
+from comanda.payments.model import Payment, PaymentStatus, Refund, RefundStatus, Review, all_made_good
 from comanda.payments.provider import ProviderDenied, ProviderRefund, ProviderRefused, ProviderUnavailable
 from comanda.payments.schedule import backoff
 
 logger = logging.getLogger(__name__)
 
 CAME_TO_NOTHING = frozenset({"rejected", "cancelled"})
+STAYS = frozenset({Review.DISPUTED, Review.SECOND_CHARGE})
+"""What a person must look at although all of the money has gone back."""
+
 CLOCK_SKEW = timedelta(seconds=60)
 """How far the provider's clock may be behind ours: a refund that is older than ours by more is somebody else's."""
 
@@ -137,6 +140,9 @@ async def _settle(
             # What the payment told of this one before is left out there while it is reserved, so it is added here,
             # once. It may be more than is left where the panel has given back a part that we never saw.
             refunded = min(locked.paid_cents or 0, refunded + refund.amount_cents)
+            every = await comanda.payments.refunds.of_order(connection, order.id)
+            if review == Review.REFUND_REFUSED and all_made_good(every):
+                review = None
         else:
             review = Review.REFUND_REFUSED
             await comanda.orders.store.mark_refunded(
@@ -150,7 +156,7 @@ async def _settle(
             view=None,
             paid_cents=locked.paid_cents,
             refunded_cents=refunded,
-            review=None if nothing_left and review != Review.DISPUTED else review,
+            review=None if nothing_left and review not in STAYS else review,
             # Read back soon: a refund made in the provider's panel meanwhile shows only there.
             next_check_at=now + timedelta(seconds=checkout.settings.retry_first),
             checks=0,

@@ -4,6 +4,8 @@ import logging
 from datetime import datetime
 from uuid import UUID, uuid4
 
+import msgspec
+
 import comanda.orders.store
 import comanda.payments.refunds
 import comanda.payments.store
@@ -15,7 +17,7 @@ from comanda.database.pool import Connection, in_transaction
 from comanda.orders.model import Order, OrderStatus
 from comanda.orders.pickup import next_number
 from comanda.payments import webhooks
-from comanda.payments.model import Payment, Refund, RefundItem, RefundStatus
+from comanda.payments.model import OPEN, Payment, Refund, RefundItem, RefundStatus, Review
 from comanda.payments.provider import ProviderPayment
 from comanda.payments.schedule import next_look
 
@@ -29,6 +31,7 @@ async def settle_payment(
     *,
     actor: str,
     event_id: int | None = None,
+    patient: bool = False,
 ) -> Verdict:
     """Settle an order's payment by what the provider said, or by its silence.
 
@@ -38,6 +41,8 @@ async def settle_payment(
             answer, which can only let the order expire.
         actor: who learnt it, for the history: `webhook`, `poll`, `provider`.
         event_id: the webhook event that is handled with it.
+        patient: whether to leave the event as it is where this says nothing new of a payment that is open: the
+            provider's replicas lag, and it was told of for a reason.
 
     Returns:
         The verdict that was applied.
@@ -50,14 +55,39 @@ async def settle_payment(
             verdict = undecided(order, payment, now, review=payment.review)
         else:
             verdict = decide(order, payment, view, now)
-        await _apply(checkout, connection, order, payment, view if verdict.believed else None, verdict, actor, now)
-        if event_id is not None:
+        believed = view if verdict.believed else None
+        due = _next_look(checkout, order, payment, verdict, now)
+        if due is None and verdict.payment_status in OPEN and verdict.review is None:
+            # It never ended, and nobody asks any more.
+            review = Review.NOT_FOUND if believed is None else Review.UNKNOWN_STATUS
+            verdict = msgspec.structs.replace(verdict, review=review)
+        await _apply(checkout, connection, order, payment, believed, verdict, actor, now, due)
+        nothing_new = verdict.payment_status in OPEN and not verdict.changes(payment, believed)
+        if event_id is not None and not (patient and nothing_new):
             await webhooks.finish(connection, event_id, outcome=str(verdict.payment_status), now=now)
         return verdict, order, payment
 
     verdict, order, payment = await in_transaction(checkout.pool, work)
     _tell(checkout, verdict, order, payment)
     return verdict
+
+
+def _looks(payment: Payment, verdict: Verdict) -> int:
+    return payment.checks if verdict.payment_status is payment.status else 0
+
+
+def _next_look(checkout: Checkout, order: Order, payment: Payment, verdict: Verdict, now: datetime) -> datetime | None:
+    ended = (verdict.order_status or order.status) is not OrderStatus.AWAITING_PAYMENT
+    return next_look(
+        verdict.payment_status,
+        looks=_looks(payment, verdict),
+        watched=payment.watched_until is not None and payment.watched_until > now,
+        deadline=payment.expires_at,
+        over_at=payment.provider_expires_at if ended else None,
+        now=now,
+        settings=checkout.settings,
+        chance=checkout.chance,
+    )
 
 
 async def _apply(
@@ -69,19 +99,8 @@ async def _apply(
     verdict: Verdict,
     actor: str,
     now: datetime,
+    due: datetime | None,
 ) -> None:
-    moved = verdict.payment_status != payment.status
-    checks = 0 if moved else payment.checks
-    due = next_look(
-        verdict.payment_status,
-        looks=checks,
-        review=verdict.review is not None,
-        watched=payment.watched_until is not None and payment.watched_until > now,
-        deadline=payment.expires_at,
-        now=now,
-        settings=checkout.settings,
-        chance=checkout.chance,
-    )
     if verdict.changes(payment, view):
         await comanda.payments.store.update(
             connection,
@@ -92,9 +111,10 @@ async def _apply(
             refunded_cents=verdict.refunded_cents,
             review=verdict.review,
             next_check_at=due,
-            checks=checks,
+            checks=_looks(payment, verdict),
             actor=actor,
             now=now,
+            reason=verdict.reason,
         )
     else:
         await comanda.payments.store.schedule(connection, payment.id, due)

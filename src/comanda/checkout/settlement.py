@@ -9,7 +9,16 @@ import msgspec
 
 from comanda.money import Cents
 from comanda.orders.model import IN_KITCHEN, UNSERVED_END, Order, OrderStatus
-from comanda.payments.model import MONEY_CAME, OPEN, Payment, PaymentStatus, Review, mismatch, status_of
+from comanda.payments.model import (
+    MONEY_CAME,
+    OPEN,
+    REFUNDABLE,
+    Payment,
+    PaymentStatus,
+    Review,
+    mismatch,
+    status_of,
+)
 from comanda.payments.provider import ProviderPayment
 
 DISPUTED = frozenset({PaymentStatus.IN_MEDIATION, PaymentStatus.CHARGED_BACK})
@@ -20,7 +29,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `order_status` is None where the order stays. `refund_owed` is why all that is left must go back, None if it need
     not. `cancel_at_provider` says that the charge is still open there and must not be. `believed` is False for words
-    that do not belong in the payment's row: older ones than it holds, or about another payment.
+    that do not belong in the payment's row: older ones than it holds, or about another payment. `second_charge` says
+    that they are about a second payment of the order, and that its money must go back. `reason` goes into the history.
     """
 
     payment_status: PaymentStatus
@@ -31,6 +41,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     refund_owed: str | None = None
     cancel_at_provider: bool = False
     believed: bool = True
+    second_charge: bool = False
+    reason: str | None = None
 
     def changes(self, payment: Payment, view: ProviderPayment | None) -> bool:
         """Whether anything of the payment's own row would change; `view` is None where it is not believed."""
@@ -55,8 +67,7 @@ def decide(order: Order, payment: Payment, view: ProviderPayment, now: datetime)
     """
     problem = mismatch(payment, view)
     if problem is Review.REFERENCE_MISMATCH:
-        verdict = undecided(order, payment, now, review=_flag(payment, problem))
-        return msgspec.structs.replace(verdict, believed=False)
+        return _another_payment(order, payment, view, now)
     if _is_older(payment, view):
         return msgspec.structs.replace(undecided(order, payment, now, review=payment.review), believed=False)
     if problem is Review.LIVE_MODE_MISMATCH:
@@ -86,10 +97,28 @@ def undecided(order: Order, payment: Payment, now: datetime, *, review: str | No
     return msgspec.structs.replace(verdict, order_status=OrderStatus.EXPIRED, payment_status=status)
 
 
+def _another_payment(order: Order, payment: Payment, view: ProviderPayment, now: datetime) -> Verdict:
+    """Decide about a payment that is not the one that we made; if it is paid and says to be of our order, loudly."""
+    told = status_of(view)
+    ours = view.external_reference == str(payment.order_id) and view.live_mode == payment.live_mode
+    kept = ours and told in MONEY_CAME and told is not PaymentStatus.REFUNDED
+    review = _flag(payment, Review.SECOND_CHARGE if kept else Review.REFERENCE_MISMATCH)
+    return msgspec.structs.replace(
+        undecided(order, payment, now, review=review),
+        believed=False,
+        second_charge=kept and told in REFUNDABLE,
+        reason=f"{Review.SECOND_CHARGE} {view.id}" if kept else None,
+    )
+
+
 def _is_older(payment: Payment, view: ProviderPayment) -> bool:
-    """Whether we have seen a later state already (a reordered answer, a lagging replica of theirs)."""
+    """Whether we have seen a later state already (a reordered answer, a lagging replica of theirs).
+
+    Only of money that came: what nobody has paid as yet may be told of with any date, and 'approved' is never too old.
+    """
     return (
-        view.updated_at is not None
+        payment.status in MONEY_CAME
+        and view.updated_at is not None
         and payment.provider_updated_at is not None
         and view.updated_at < payment.provider_updated_at
     )
@@ -106,7 +135,12 @@ def _as_it_was(payment: Payment, review: str | None) -> Verdict:
 
 def _flag(payment: Payment, review: Review) -> str:
     """Answer why a person must look. A refused refund stays the reason: nothing else asks for that money again."""
-    return Review.REFUND_REFUSED if payment.review == Review.REFUND_REFUSED else review
+    return Review.REFUND_REFUSED if payment.review == Review.REFUND_REFUSED else _sticky(payment) or review
+
+
+def _sticky(payment: Payment) -> str | None:
+    """Answer what no look at our own charge takes away: that there was a second one."""
+    return Review.SECOND_CHARGE if payment.review == Review.SECOND_CHARGE else None
 
 
 def _money_came(
@@ -138,8 +172,11 @@ def _money_came(
 
 
 def _review_of_money(payment: Payment, told: PaymentStatus, problem: Review | None, nothing_left: bool) -> str | None:
+    if _sticky(payment) is not None:
+        return _sticky(payment)
     if told in DISPUTED:
-        return Review.DISPUTED
+        # Said when it begins: what a person has looked at and cleared stays cleared.
+        return None if payment.status is told and payment.review is None else Review.DISPUTED
     if nothing_left:
         return None
     # A refused refund is not asked for again by itself: the provider has decided, so a person must.
@@ -157,7 +194,7 @@ def _order_after_money(order: Order, *, serve: bool, gone: bool) -> OrderStatus 
 def _still_open(order: Order, payment: Payment, told: PaymentStatus, problem: Review | None, now: datetime) -> Verdict:
     # A charge that turned up after we had given it up keeps our word for it until the provider has cancelled it.
     status = told if payment.status in OPEN else payment.status
-    verdict = msgspec.structs.replace(_as_it_was(payment, problem), payment_status=status)
+    verdict = msgspec.structs.replace(_as_it_was(payment, _sticky(payment) or problem), payment_status=status)
     if order.status is not OrderStatus.AWAITING_PAYMENT:
         return msgspec.structs.replace(verdict, cancel_at_provider=True)
     if problem is not None:
@@ -174,7 +211,7 @@ def _ended(order: Order, payment: Payment, told: PaymentStatus, now: datetime) -
     status = payment.status
     if status in OPEN:
         status = PaymentStatus.EXPIRED if ran_out else told
-    verdict = msgspec.structs.replace(_as_it_was(payment, None), payment_status=status)
+    verdict = msgspec.structs.replace(_as_it_was(payment, _sticky(payment)), payment_status=status)
     if order.status is not OrderStatus.AWAITING_PAYMENT:
         return verdict
     to = OrderStatus.EXPIRED if status is PaymentStatus.EXPIRED else OrderStatus.CANCELLED

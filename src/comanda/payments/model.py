@@ -1,5 +1,7 @@
 """What a payment is in our books, and how the provider's words map onto it. No I/O, and nothing of orders."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -48,7 +50,9 @@ class Review(StrEnum):
     """Why a person must look at a payment."""
 
     UNKNOWN_STATUS = "unknown_status"
+    NOT_FOUND = "not_found"
     REFERENCE_MISMATCH = "reference_mismatch"
+    SECOND_CHARGE = "second_charge"
     LIVE_MODE_MISMATCH = "live_mode_mismatch"
     AMOUNT_MISMATCH = "amount_mismatch"
     REFUND_REFUSED = "refund_refused"
@@ -100,6 +104,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     review: str | None
     request_id: str | None
     checks: int
+    failures: int
     watched_until: datetime | None
     created_at: datetime
 
@@ -178,3 +183,18 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     created_at: datetime
     decided_at: datetime | None
+
+
+def all_made_good(refunds: Sequence[Refund]) -> bool:
+    """Answer whether the lines of every rejected refund were given back by approved ones that were promised later."""
+    for refused in refunds:
+        if refused.status is not RefundStatus.REJECTED or refused.decided_at is None:
+            continue
+        given: Counter[int] = Counter()
+        for refund in refunds:
+            if refund.status is RefundStatus.APPROVED and refund.created_at >= refused.decided_at:
+                given.update({item.item_id: item.quantity for item in refund.items})
+        # One without lines was of money alone, which only 'nothing is left' makes good.
+        if not refused.items or any(given[item.item_id] < item.quantity for item in refused.items):
+            return False
+    return True

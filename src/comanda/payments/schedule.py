@@ -1,9 +1,11 @@
 """When the provider is asked about a payment again if no webhook comes. Pure: status and counts in, a moment out."""
 
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
-from comanda.payments.model import OPEN, PaymentStatus
+from comanda.payments.model import MONEY_CAME, OPEN, PaymentStatus
 from comanda.settings import Settings
 
 # After the end: a payment can still come in late, a charge can turn up that the search did not show, money can be
@@ -11,8 +13,6 @@ from comanda.settings import Settings
 LATE_LOOKS = (60, 600, 3600, 6 * 3600, 24 * 3600)
 # After approval: refunds made in the provider's panel and charge-backs come by webhook; these looks are for lost ones.
 PAID_LOOKS = (3600, 24 * 3600, 7 * 24 * 3600, 30 * 24 * 3600)
-REVIEW_EVERY = 3600
-
 AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
 """Due for every worker, also one whose clock is behind that of the pod which says so."""
 
@@ -27,9 +27,9 @@ def next_look(
     status: PaymentStatus,
     *,
     looks: int,
-    review: bool,
     watched: bool,
     deadline: datetime,
+    over_at: datetime | None = None,
     now: datetime,
     settings: Settings,
     chance: random.Random,
@@ -39,10 +39,13 @@ def next_look(
     Args:
         status: ours, after what was just learnt.
         looks: how often it was asked about in this status.
-        review: whether a person must look; then it is asked about every hour, for good.
         watched: whether a guest is looking at it now.
         deadline: when the Pix expires; an open payment is asked about then at the latest.
+        over_at: from when on nobody can pay it any more, where its order has ended. What is open at the provider even
+            then is asked about LATE_LOOKS more, whoever watches.
     """
+    if status in OPEN and over_at is not None and now >= over_at:
+        return next((over_at + late for late in _late_looks() if over_at + late > now), None)
     if status in OPEN:
         if watched:
             wait = _jittered(settings.check_watched, chance)
@@ -53,12 +56,14 @@ def next_look(
             wait = _jittered(seconds, chance)
         due = now + wait
         return min(due, deadline) if now < deadline else due
-    if review:
-        return now + _jittered(REVIEW_EVERY, chance)
-    table = PAID_LOOKS if status in {PaymentStatus.APPROVED, PaymentStatus.PARTIALLY_REFUNDED} else LATE_LOOKS
+    table = PAID_LOOKS if status in MONEY_CAME else LATE_LOOKS
     if status is PaymentStatus.REFUNDED or looks >= len(table):
         return None
     return now + _jittered(table[looks], chance)
+
+
+def _late_looks() -> Iterator[timedelta]:
+    return (timedelta(seconds=seconds) for seconds in accumulate(LATE_LOOKS))
 
 
 def _jittered(seconds: int, chance: random.Random) -> timedelta:

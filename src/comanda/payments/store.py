@@ -38,13 +38,13 @@ WITH changed AS (
         provider_updated_at = COALESCE($6, provider_updated_at),
         copy_paste = COALESCE(copy_paste, $7), qr_code_png_base64 = COALESCE(qr_code_png_base64, $8),
         approved_at = COALESCE(approved_at, $9), paid_cents = COALESCE(paid_cents, $10), refunded_cents = $11,
-        review = $12, next_check_at = $13, checks = $14, updated_at = $15
+        review = $12, next_check_at = $13, checks = $14, failures = 0, updated_at = $15
     WHERE id = $1
     RETURNING id, version
 )
 INSERT INTO payment_events (payment_id, version, status_from, status_to, provider_status, refunded_cents, actor,
                             reason, request_id, at)
-SELECT id, version, $16, $2, $4, $11, $17, $12, $18, $15 FROM changed
+SELECT id, version, $16, $2, $4, $11, $17, COALESCE($19, $12), $18, $15 FROM changed
 """
 
 # Materialized, so that the plan cannot run it twice and claim more than LIMIT.
@@ -63,7 +63,7 @@ SET watched_until = $2,
 WHERE id IN (
     SELECT id FROM payments
     WHERE order_id = ANY($1::uuid[]) AND status IN ('requested', 'pending', 'in_process')
-      AND (watched_until IS NULL OR watched_until <= $4)
+      AND (watched_until IS NULL OR watched_until <= $4) AND provider_expires_at > $3
     FOR UPDATE SKIP LOCKED)
 """
 
@@ -150,6 +150,7 @@ async def update(
     checks: int,
     actor: str,
     now: datetime,
+    reason: str | None = None,
 ) -> None:
     """Write a locked payment's new state and its history row.
 
@@ -157,6 +158,7 @@ async def update(
         view: what the provider said, None where it was not asked.
         paid_cents: what came in, known from the first approved answer on.
         checks: how often the provider has been asked in this status.
+        reason: why, for the history, where `review` does not say it all.
     """
     await connection.execute(
         UPDATE,
@@ -178,6 +180,7 @@ async def update(
         payment.status,
         actor,
         payment.request_id,
+        reason,
     )
 
 
@@ -192,7 +195,16 @@ async def reserve_refund(connection: Connection, payment_id: UUID, cents: Cents)
 
 async def schedule(connection: Connection, payment_id: UUID, next_check_at: datetime | None) -> None:
     """Say when the provider is asked about this payment next; None: not by itself."""
-    await connection.execute("UPDATE payments SET next_check_at = $2 WHERE id = $1", payment_id, next_check_at)
+    await connection.execute(
+        "UPDATE payments SET next_check_at = $2, failures = 0 WHERE id = $1", payment_id, next_check_at
+    )
+
+
+async def postpone(connection: Connection, payment_id: UUID, next_check_at: datetime, *, failures: int) -> None:
+    """Say when the provider is asked again after it did not answer, `failures` times in a row by now."""
+    await connection.execute(
+        "UPDATE payments SET next_check_at = $2, failures = $3 WHERE id = $1", payment_id, next_check_at, failures
+    )
 
 
 async def claim_due(connection: Connection, *, now: datetime, lease_until: datetime, limit: int) -> list[Payment]:
@@ -209,7 +221,8 @@ async def note_watched(
     """Note that guests are looking at these orders, so that the provider is asked soon rather than rarely.
 
     One that is noted for a while yet is left alone: many looks are no reason for many writes. One that is locked is
-    being settled just now, and two pods that note the same orders do not wait for each other.
+    being settled just now, and two pods that note the same orders do not wait for each other. What nobody can pay any
+    more keeps its schedule, however long a page stays open.
     """
     lately = watched_until - WATCH_AGAIN
     await connection.execute(WATCH, list(order_ids), watched_until, check_by, lately)

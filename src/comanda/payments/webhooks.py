@@ -29,18 +29,23 @@ WITH due AS MATERIALIZED (
     ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 UPDATE webhook_events AS event SET status = 'claimed', next_attempt_at = $2, attempts = attempts + 1
 FROM due WHERE event.id = due.id
-RETURNING event.id, provider_payment_id, request_id, attempts, received_at
+RETURNING event.id, provider_payment_id, request_id, attempts, received_at,
+          (deliveries = 1 AND body->>'action' = 'payment.created') IS TRUE AS announces
 """
 
 
 class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored notification, as far as handling needs it."""
+    """A stored notification, as far as handling needs it.
+
+    `announces` if it says of itself that the payment was made just now: then nothing new need have happened to it.
+    """
 
     id: int
     provider_payment_id: int
     request_id: str | None
     attempts: int
     received_at: datetime
+    announces: bool
 
 
 async def store(
@@ -76,11 +81,14 @@ async def finish(connection: Connection, event_id: int, *, outcome: str, now: da
     )
 
 
-async def retry(connection: Connection, event_id: int, *, at: datetime) -> None:
-    """Leave an event for later. It stays claimed, so that a newer notification gets a row of its own."""
-    await connection.execute(
-        "UPDATE webhook_events SET next_attempt_at = $2 WHERE id = $1 AND status = 'claimed'", event_id, at
+async def retry(connection: Connection, event_id: int, *, at: datetime) -> bool:
+    """Leave an event for later; answer False if it is handled. It stays claimed: a newer one gets its own row."""
+    waits = await connection.fetchval(
+        "UPDATE webhook_events SET next_attempt_at = $2 WHERE id = $1 AND status = 'claimed' RETURNING true",
+        event_id,
+        at,
     )
+    return waits is not None
 
 
 async def forget_handled(connection: Connection, *, before: datetime, limit: int = 1000) -> int:

@@ -252,6 +252,7 @@ async def _serving(
         "comanda_menu": lambda _: cache.forget(),
         "comanda_orders": streams.order_changed,
         "comanda_payments": streams.payment_changed,
+        "comanda_keys": streams.key_revoked,
     }
     listener = Listener(settings, "test", channels, hear_everything)
     gate = Gate(build_litestar(Services(checkout, cache, streams, Limits(settings), ready)), settings)

@@ -153,6 +153,7 @@ async def _serve_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event)
             "comanda_menu": lambda _: menu_cache.forget(),
             "comanda_orders": streams.order_changed,
             "comanda_payments": streams.payment_changed,
+            "comanda_keys": streams.key_revoked,
         },
         hear_everything,
     )
@@ -184,9 +185,10 @@ async def _run_server(
     # The load balancer needs this long to see that readiness is red; until then it still sends requests.
     await asyncio.sleep(settings.drain_seconds)
     await streams.stop()
+    # From here on nothing new is taken; what is in flight is finished.
+    server.stop()  # type: ignore[no-untyped-call]
     if not await gate.wait_idle(settings.shutdown_timeout):
         logger.warning("stopping with requests in flight")
-    server.stop()  # type: ignore[no-untyped-call]
     # What is left is in the hands of clients: an answer not yet read, a request not yet sent whole.
     _, late = await asyncio.wait({serving}, timeout=CLIENTS_SECONDS)
     if late:

@@ -63,7 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     provider_timeout_ms: Milliseconds = 5_000
     provider_connect_timeout_ms: Milliseconds = 2_000
     provider_connections: Count = 32
-    webhook_tolerance: Seconds = 24 * 3600
+    webhook_tolerance: Seconds = 3600
 
     # Who we are, to the world.
     public_url: str = ""
@@ -79,10 +79,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     shutdown_timeout: Seconds = 30
     request_timeout_ms: Milliseconds = 15_000
     body_timeout_ms: Milliseconds = 5_000
-    header_timeout_ms: Milliseconds = 5_000
+    header_timeout_ms: Milliseconds = 75_000
     max_body_bytes: Count = 65_536
     max_requests_in_flight: Count = 5_000
     max_streams: Count = 2_000
+    max_streams_per_client: Count = 300
     stream_heartbeat_ms: Milliseconds = 15_000
     log_level: str = "INFO"
 
@@ -91,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     max_quantity: Annotated[int, msgspec.Meta(ge=1, le=999)] = 50
     max_order_cents: Count = 500_000
     max_unpaid_orders: Count = 1_000
-    max_unpaid_orders_per_client: Count = 60
+    max_unpaid_orders_per_client: Count = 200
     order_burst: str = "30/10seconds"
     rate_limit_exempt: str = ""
 

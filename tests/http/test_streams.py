@@ -8,17 +8,19 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import aiohttp
 import pytest
+from prometheus_client import REGISTRY
 
 from comanda.api import streams
 from comanda.checkout import order_document
 from comanda.checkout.order_document import Rendered
 from comanda.database.pool import Connection
-from comanda.staff.keys import Role, create_key
+from comanda.staff.keys import Role, create_key, revoke_key
 from tests.http.listening import Stream, listening, until
 from tests.running_diner import Diner, running_diner
 
@@ -199,7 +201,7 @@ async def test_a_client_that_leaves_is_forgotten(diner: Diner) -> None:
         assert listeners(diner) == 6
     await until(lambda: listeners(diner) == 0)
     assert diner.streams._orders == {}
-    assert diner.streams._count == 0
+    assert diner.streams._clients.total() == 0
     assert await diner.gate.wait_idle(5)
 
 
@@ -244,7 +246,7 @@ async def test_a_reader_that_stopped_reading_holds_up_nobody(diner: Diner, reque
     for raw in deaf:
         raw.close()
     await until(lambda: listeners(diner) == 0)
-    assert diner.streams._count == 0
+    assert diner.streams._clients.total() == 0
 
 
 async def test_many_listeners_hear_of_a_change(diner: Diner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,6 +289,41 @@ async def test_streams_have_a_limit(database_url: str, chance: random.Random) ->
             await stream.next()
 
 
+async def test_one_address_takes_neither_all_streams_nor_the_kitchens(database_url: str, chance: random.Random) -> None:
+    limits: dict[str, Any] = {"MAX_STREAMS": 4, "MAX_STREAMS_PER_CLIENT": 3}
+    async with running_diner(
+        database_url, chance, TRUSTED_PROXIES="127.0.0.0/8", RATE_LIMIT_EXEMPT="", **limits
+    ) as diner:
+
+        async def board(client: str) -> aiohttp.ClientResponse:
+            headers = {"X-Forwarded-For": client}
+            return await diner.session.get(f"{diner.url}/v1/board/events", headers=headers)
+
+        # All at once: who is let in is counted before the next one is asked.
+        asked = await asyncio.gather(*(board("203.0.113.1") for _ in range(12)))
+        assert sorted(response.status for response in asked) == [200] * 3 + [503] * 9
+        others = [await board("203.0.113.2") for _ in range(2)]
+        assert [response.status for response in others] == [200, 503]
+        async with listening(diner, "/v1/kitchen/events", role=Role.STAFF) as kitchen:
+            assert (await kitchen.next()).name == "snapshot"
+        for response in (*asked, *others):
+            response.close()
+
+
+async def test_how_long_somebody_looked_is_not_how_slow_we_are(diner: Diner) -> None:
+    labels = {"route": "/v1/board/events", "method": "GET", "status": "2XX"}
+
+    def seconds() -> float:
+        return REGISTRY.get_sample_value("http_request_duration_seconds_sum", labels) or 0.0
+
+    before = seconds()
+    async with listening(diner, "/v1/board/events") as stream:
+        await stream.next()
+        assert await stream.silent(0.5)
+    await until(lambda: seconds() > before)
+    assert seconds() - before < 0.5
+
+
 async def test_an_idle_stream_has_a_heartbeat(database_url: str, chance: random.Random) -> None:
     async with (
         running_diner(database_url, chance, STREAM_HEARTBEAT_MS=50, REQUEST_TIMEOUT_MS=100) as diner,
@@ -310,6 +347,34 @@ async def test_watched_orders_are_noted_for_the_worker(
             for order in (looked_at, listened_to):
                 await until(partial(diner.value, query, UUID(order["id"])))
         assert not await diner.value(query, UUID(alone["id"]))
+
+
+async def test_a_revoked_key_hears_nothing_more(diner: Diner) -> None:
+    async with diner.pool.acquire() as connection:
+        diner.keys[Role.STAFF] = await create_key(
+            connection, name="tablet", role=Role.STAFF, now=diner.checkout.clock()
+        )
+        async with (
+            listening(diner, "/v1/kitchen/events", role=Role.STAFF) as theirs,
+            listening(diner, "/v1/kitchen/events", role=Role.MANAGER) as others,
+        ):
+            for stream in (theirs, others):
+                assert (await stream.next()).name == "snapshot"
+            await revoke_key(connection, "tablet", diner.checkout.clock())
+            with pytest.raises(EOFError):
+                await theirs.next()
+            order = await diner.place_paid()
+            assert (await others.next()).data["id"] == order["id"]
+
+
+async def test_a_revocation_that_was_not_heard_counts_too(diner: Diner) -> None:
+    async with listening(diner, "/v1/kitchen/events", role=Role.STAFF) as stream:
+        await stream.next()
+        # Past the code, so that nobody is told; then word may have been missed.
+        await diner.pool.execute("UPDATE api_keys SET revoked_at = now() WHERE role = 'staff'")
+        diner.streams.resync()
+        with pytest.raises(EOFError):
+            await stream.next()
 
 
 async def test_a_revoked_key_opens_no_more_streams(diner: Diner) -> None:

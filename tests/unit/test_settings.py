@@ -177,3 +177,8 @@ def shown(field: Any) -> str:
     if field.required:
         return "required"
     return f"`{field.default}`" if field.default != "" else "empty"
+
+
+def test_a_resting_connection_outlives_the_load_balancers_patience() -> None:
+    # An ALB keeps idle connections to its targets for 60 s; one that we close first is a 502 for a guest.
+    assert read_settings(ENOUGH).header_timeout_ms > 60_000

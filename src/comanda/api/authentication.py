@@ -44,7 +44,13 @@ def principal_of(request: Request[Any, Any, Any]) -> Principal:
     return cast(Principal, request.scope["user"])
 
 
-def address_of(connection: ASGIConnection[Any, Any, Any, Any], services: Services) -> str:
+def limited_client(connection: ASGIConnection[Any, Any, Any, Any], services: Services) -> str:
+    """Answer the client's address as limits count it; empty for one that meets none."""
+    address = _address_of(connection, services)
+    return "" if services.limits.is_exempt(address) else address
+
+
+def _address_of(connection: ASGIConnection[Any, Any, Any, Any], services: Services) -> str:
     """Answer the client's address, through trusted proxies."""
     client = connection.scope["client"]
     peer = client[0] if client else ""

@@ -8,7 +8,7 @@ from litestar import Request, Response, get, patch
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 
-from comanda.api.authentication import principal_of, request_id_of
+from comanda.api.authentication import limited_client, principal_of, request_id_of
 from comanda.api.orders import GUESTS, STAFF, LastEventId
 from comanda.api.replies import documented, documented_stream, event_stream, json_reply
 from comanda.api.services import Shared
@@ -76,9 +76,13 @@ async def kitchen(services: Shared) -> Response[bytes]:
     },
     **STAFF,
 )
-async def kitchen_events(services: Shared, last_event_id: LastEventId = None) -> Stream:  # noqa: ARG001
+async def kitchen_events(
+    request: Request[Any, Any, Any],
+    services: Shared,
+    last_event_id: LastEventId = None,  # noqa: ARG001
+) -> Stream:
     """Answer with the list first, whatever was seen before, and with each order that changes."""
-    return event_stream(await services.streams.kitchen())
+    return event_stream(await services.streams.kitchen(principal_of(request).id))
 
 
 @get(
@@ -99,9 +103,13 @@ async def board(services: Shared) -> Response[bytes]:
     responses={**documented_stream("`board` events, each with the whole board."), **problems()},
     **GUESTS,
 )
-async def board_events(services: Shared, last_event_id: LastEventId = None) -> Stream:  # noqa: ARG001
+async def board_events(
+    request: Request[Any, Any, Any],
+    services: Shared,
+    last_event_id: LastEventId = None,  # noqa: ARG001
+) -> Stream:
     """Answer with the board, and again at every change."""
-    return event_stream(await services.streams.board())
+    return event_stream(await services.streams.board(client=limited_client(request, services)))
 
 
 HANDLERS = [advance, kitchen, kitchen_events, board, board_events]

@@ -7,7 +7,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from comanda.api.authentication import SECURITY, address_of, principal_of, request_id_of, require
+from comanda.api.authentication import SECURITY, limited_client, principal_of, request_id_of, require
 from comanda.api.replies import documented, documented_stream, event_stream, json_reply
 from comanda.api.services import Shared
 from comanda.checkout.cancel_order import cancel_order
@@ -66,15 +66,15 @@ async def place(
     """
     checkout = services.checkout
     key = read_key(idempotency_key, scope="order", request=data)
-    address = address_of(request, services)
-    await services.limits.hit(services.limits.orders, "orders", address)
+    client = limited_client(request, services)
+    await services.limits.hit(services.limits.orders, "orders", client)
     menu = await services.menu.current()
     placed = await place_order(
         checkout,
         data,
         menu.products,
         key=key,
-        client="" if services.limits.is_exempt(address) else address,
+        client=client,
         request_id=request_id_of(request),
     )
     return json_reply(
@@ -108,9 +108,12 @@ async def read(services: Shared, order_id: FromPath[UUID]) -> Response[bytes]:
     },
     **GUESTS,
 )
-async def events(services: Shared, order_id: FromPath[UUID], last_event_id: LastEventId = None) -> Stream:
+async def events(
+    request: Request[Any, Any, Any], services: Shared, order_id: FromPath[UUID], last_event_id: LastEventId = None
+) -> Stream:
     """Answer with the order, and again at every change."""
-    return event_stream(await services.streams.order(order_id, last_event_id))
+    client = limited_client(request, services)
+    return event_stream(await services.streams.order(order_id, last_event_id, client=client))
 
 
 @post(

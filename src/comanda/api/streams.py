@@ -6,6 +6,7 @@ newest state rather than a queue of old ones.
 """
 
 import asyncio
+import collections
 import contextlib
 import logging
 import re
@@ -23,6 +24,7 @@ from comanda.database.pool import OUTAGES, Pool
 from comanda.errors import Unavailable
 from comanda.kitchen.board import read_board
 from comanda.settings import Settings
+from comanda.staff.keys import is_valid
 from comanda.tasks import keep_going
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,11 @@ VERSION = re.compile(r"[0-9]{1,18}")
 class _Listener:
     """One open stream: what to send next, and a bell. None is the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: str, key_id: UUID | None = None) -> None:
+        self.client = client
+        self.key_id = key_id
+        self.ended = False
+        self.seen = b""
         self.bell = asyncio.Event()
         self.events: dict[str, bytes] = {}
         self.resync = False
@@ -50,6 +56,12 @@ class _Listener:
 def _event(name: str, data: bytes, event_id: str) -> bytes:
     # The documents are JSON on one line, so one data field holds each.
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (event_id.encode(), name.encode(), data)
+
+
+async def _begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Run a stream up to its first, empty chunk: it is registered then, and whatever closes it is heard."""
+    await anext(events)
+    return events
 
 
 class Streams:
@@ -73,7 +85,7 @@ class Streams:
         self._looked_at: set[UUID] = set()
         self._bell = asyncio.Event()
         self._closed = False
-        self._count = 0
+        self._clients: collections.Counter[str] = collections.Counter()
         self._sequence = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -121,49 +133,62 @@ class Streams:
         if len(self._looked_at) < MOST_WATCHED:
             self._looked_at.add(order_id)
 
-    async def order(self, order_id: UUID, last_event_id: str | None) -> AsyncGenerator[bytes, None]:
+    def key_revoked(self, payload: str) -> None:
+        """Hear that a key was revoked: what was opened with it ends."""
+        for listener in self._kitchen:
+            if str(listener.key_id) == payload:
+                listener.ended = True
+                listener.bell.set()
+
+    async def order(
+        self, order_id: UUID, last_event_id: str | None, *, client: str = ""
+    ) -> AsyncGenerator[bytes, None]:
         """Open the stream of one order.
 
         Args:
+            client: the caller's address; empty for one that meets no limit.
             last_event_id: the version that the client has seen; it gets that version again only if it changed.
 
         Raises:
             NotFound: there is no such order.
             Unavailable: too many streams, or this process is stopping.
         """
-        self._admit()
+        self._refuse_if_full(client)
         async with self._pool.acquire(timeout=5) as connection:
             now = await read_order(connection, order_id)
-        listener = _Listener()
+        listener = _Listener(client)
         seen = int(last_event_id) if last_event_id and VERSION.fullmatch(last_event_id) else 0
         listener.version = min(seen, now.version)
         if now.version > listener.version:
             listener.version = now.version
             listener.events["order"] = _event("order", now.body, str(now.version))
-        return self._order_events(order_id, listener)
+        return await _begun(self._order_events(order_id, listener))
 
-    async def kitchen(self) -> AsyncGenerator[bytes, None]:
+    async def kitchen(self, key_id: UUID) -> AsyncGenerator[bytes, None]:
         """Open the kitchen's stream: `snapshot` events hold the whole list, `order` events one changed order.
 
-        Raises Unavailable as `order` does.
+        It ends when the key is revoked. However many guests listen, there is room for the kitchen.
+
+        Raises Unavailable if this process is stopping.
         """
-        self._admit()
-        listener = _Listener()
+        listener = _Listener("", key_id)
         listener.resync = True
         listener.bell.set()
-        return self._kitchen_events(listener)
+        return await _begun(self._kitchen_events(listener))
 
-    async def board(self) -> AsyncGenerator[bytes, None]:
+    async def board(self, *, client: str = "") -> AsyncGenerator[bytes, None]:
         """Open the board's stream: every event holds the whole board. Raises Unavailable as `order` does."""
-        self._admit()
-        listener = _Listener()
-        listener.events["board"] = await self._board_event()
-        return self._board_events(listener)
+        self._refuse_if_full(client)
+        listener = _Listener(client)
+        self._tell_board(listener, await self._read_board())
+        return await _begun(self._board_events(listener))
 
-    def _admit(self) -> None:
+    def _refuse_if_full(self, client: str) -> None:
         if self._closed:
             raise Unavailable("this pod is stopping; connect again", code="stopping", retry_after=1)
-        if self._count >= self._settings.max_streams:
+        settings = self._settings
+        theirs_full = bool(client) and self._clients[client] >= settings.max_streams_per_client
+        if theirs_full or self._clients.total() >= settings.max_streams:
             raise Unavailable("too many open streams; try again in a moment", code="too_many_streams", retry_after=5)
 
     def _all(self) -> list[_Listener]:
@@ -208,11 +233,16 @@ class Streams:
             self._board.discard(listener)
 
     async def _events(self, name: str, listener: _Listener) -> AsyncGenerator[bytes, None]:
-        self._count += 1
+        guest = listener.key_id is None
+        if guest or self._closed:
+            # Counted in the same breath, so that a thousand at once are not all let in.
+            self._refuse_if_full(listener.client)
+        self._clients[listener.client] += guest
         LISTENERS.labels(name).inc()
         try:
+            yield b""
             yield b"retry: 2000\n\n"
-            while not self._closed:
+            while not (self._closed or listener.ended):
                 if listener.resync:
                     snapshot = await self._kitchen_snapshot(listener)
                     if snapshot is not None:
@@ -224,7 +254,9 @@ class Streams:
                     listener.bell.clear()
                     await listener.bell.wait()
         finally:
-            self._count -= 1
+            self._clients[listener.client] -= guest
+            if not self._clients[listener.client]:
+                del self._clients[listener.client]
             LISTENERS.labels(name).dec()
 
     async def _kitchen_snapshot(self, listener: _Listener) -> bytes | None:
@@ -232,21 +264,28 @@ class Streams:
         listener.events.clear()
         try:
             async with self._pool.acquire(timeout=5) as connection:
+                # Asked again whenever word of a revocation may have been missed.
+                listener.ended = listener.key_id is not None and not await is_valid(connection, listener.key_id)
                 body = await read_kitchen(connection)
         except OUTAGES:
             listener.resync = True
             await asyncio.sleep(RETRY_SECONDS)
             return None
-        return _event("snapshot", body, self._next_id())
+        return None if listener.ended else _event("snapshot", body, self._next_id())
 
     def _next_id(self) -> str:
         self._sequence += 1
         return str(self._sequence)
 
-    async def _board_event(self) -> bytes:
+    async def _read_board(self) -> bytes:
         async with self._pool.acquire(timeout=5) as connection:
-            board = await read_board(connection)
-        return _event("board", msgspec.json.encode(board), self._next_id())
+            return msgspec.json.encode(await read_board(connection))
+
+    def _tell_board(self, listener: _Listener, board: bytes) -> None:
+        if board != listener.seen:
+            listener.seen = board
+            listener.events["board"] = _event("board", board, self._next_id())
+            listener.bell.set()
 
     async def _pump(self) -> None:
         """Read what changed, once for all listeners, and hand it to those whom it concerns."""
@@ -273,10 +312,9 @@ class Streams:
             for order_id, document in documents.items():
                 self._tell_of_order(order_id, document)
         if board_changed and self._board:
-            event = await self._board_event()
+            board = await self._read_board()
             for listener in self._board:
-                listener.events["board"] = event
-                listener.bell.set()
+                self._tell_board(listener, board)
 
     def _tell_of_order(self, order_id: UUID, document: Rendered) -> None:
         event = _event("order", document.body, str(document.version))

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import logging
 from datetime import datetime, timedelta
 from typing import Annotated, TypeAlias
 from uuid import UUID, uuid4
@@ -33,6 +34,9 @@ GuestName: TypeAlias = Annotated[
         description="To be called by. Optional; nothing else is known of a guest.",
     ),
 ]
+
+
+logger = logging.getLogger(__name__)
 
 
 class ItemRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,6 +149,7 @@ async def place_order(
             retry_after=30,
         )
     measures.ORDERS_PLACED.inc()
+    logger.info("order placed", extra={"order_id": str(order.id)})
     charged = await request_pix_charge(checkout, payment, tries=0)
     if charged is not None:
         return Placed(order.id, charged)

@@ -88,9 +88,11 @@ class _Exchange:
         self._request_bytes = 0
         self._response_bytes = 0
         self._status = 0
+        self._answered = self._began
         self._reading = False
         self._method = scope["method"]
         self._has_body = self._method in _WITH_BODY
+        self._streaming = scope["path"].endswith("/events")
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         self._id = given.decode() if _GOOD_ID.fullmatch(given) else f"{_dice.getrandbits(128):032x}"
         scope["state"] = {"request_id": self._id}
@@ -98,14 +100,13 @@ class _Exchange:
     async def run(self, app: ASGIApp | None) -> None:
         """Let the framework answer, or refuse if there is None."""
         token = logs.request_id.set(self._id)
-        streaming = self._scope["path"].endswith("/events")
-        if self._method == "HEAD" and not streaming:
+        if self._method == "HEAD" and not self._streaming:
             # The same answer as to GET; the server leaves its body out.
             self._scope["method"] = "GET"
         try:
             if app is None:
                 await self.refuse(503, "overloaded", "too many requests at once; try again in a moment")
-            elif streaming:
+            elif self._streaming:
                 await app(self._scope, self.receive, self.send)
             else:
                 async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
@@ -143,6 +144,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            self._answered = time.perf_counter()
             headers: Headers = [*message["headers"], (b"x-request-id", self._id.encode()), *_SECURITY]
             if self._gate.draining or self._status in {408, 413}:
                 # To 408 and 413 because the rest of the body may still come, and is not the next request.
@@ -165,7 +167,9 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _finish(self) -> None:
-        seconds = time.perf_counter() - self._began
+        # A stream lasts as long as somebody looks; what can be fast or slow about it is how it begins.
+        ended = self._answered if self._streaming else time.perf_counter()
+        seconds = ended - self._began
         route = self._scope.get("path_template") or "unmatched"
         # A client that left before an answer is counted as 499 would be by nginx: its own doing.
         status = self._status or 499

@@ -25,8 +25,6 @@ class Limits:
         return is_within(address, self._exempt)
 
     async def hit(self, item: RateLimitItem, name: str, address: str) -> None:
-        """Count one more. Raises TooMany when it is one too many."""
-        if self.is_exempt(address):
-            return
-        if not await self._strategy.hit(item, name, address):
+        """Count one more of an address, unless it is empty. Raises TooMany when it is one too many."""
+        if address and not await self._strategy.hit(item, name, address):
             raise TooMany(f"at most {item} from one address", retry_after=max(1, item.get_expiry() // 2))

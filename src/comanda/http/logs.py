@@ -82,5 +82,7 @@ def set_up_logs(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     # Granian says little that our own lines do not, and asyncio's slow-callback notes are for debugging.
+    # The pool says at length, and under whatever request is at work, what our own lines say of an outage.
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
     for name in ("_granian", "granian", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

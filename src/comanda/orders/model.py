@@ -105,7 +105,7 @@ def step(order: Order, wanted: OrderStatus, now: datetime) -> Move | None:
             return Move(wanted, None)
         raise Conflict("a step can be taken back once, within 30 seconds", code="too_late_to_step_back")
     allowed = FORWARD.get(order.status)
-    hint = f"it can go to {allowed}" if allowed else "it can go nowhere from there"
+    hint = f"the next step is {allowed}" if allowed else "there is no next step"
     raise Conflict(f"the order is {order.status}; {hint}", code="illegal_move")
 
 

@@ -15,6 +15,12 @@ import msgspec
 from comanda.database.pool import Connection
 from comanda.errors import Conflict, NotFound
 
+# Whatever was opened with the key, in whatever pod, is told.
+REVOKE = """
+WITH revoked AS (UPDATE api_keys SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL RETURNING id)
+SELECT id, pg_notify('comanda_keys', id::text) FROM revoked
+"""
+
 
 class Role(StrEnum):
     """What a key may do. A manager may do all that staff may."""
@@ -70,18 +76,13 @@ async def ensure_key(connection: Connection, *, name: str, role: Role, key: str,
     if known is not None:
         raise Conflict("this key was revoked; a revoked key does not come back", code="key_revoked")
     async with connection.transaction():
-        await connection.execute(
-            "UPDATE api_keys SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL", name, now
-        )
+        await connection.execute(REVOKE, name, now)
         await _insert(connection, key, name, role, now)
 
 
 async def revoke_key(connection: Connection, name: str, now: datetime) -> None:
     """Revoke the living key of that name, at once and everywhere. Raises NotFound."""
-    revoked = await connection.fetchval(
-        "UPDATE api_keys SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL RETURNING id", name, now
-    )
-    if revoked is None:
+    if await connection.fetchval(REVOKE, name, now) is None:
         raise NotFound(f"there is no valid key named {name!r}", code="key_not_found")
 
 
@@ -91,6 +92,11 @@ async def list_keys(connection: Connection) -> list[KeyRecord]:
         "SELECT id, name, role, created_at, revoked_at FROM api_keys ORDER BY revoked_at NULLS FIRST, created_at"
     )
     return [KeyRecord(**{**row, "role": Role(row["role"])}) for row in rows]
+
+
+async def is_valid(connection: Connection, key_id: UUID) -> bool:
+    """Answer whether a key that was valid once still is."""
+    return bool(await connection.fetchval("SELECT revoked_at IS NULL FROM api_keys WHERE id = $1", key_id))
 
 
 async def find_principal(connection: Connection, key: str) -> Principal | None:

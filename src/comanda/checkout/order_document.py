@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from comanda.clock import Moment
 from comanda.database.pool import Connection
 from comanda.errors import BadRequest, NotFound
 from comanda.money import Cents
@@ -41,7 +42,7 @@ class PaymentDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """The payment; `pix` while it can be paid and the provider has answered, else null."""
 
     status: PaymentStatus
-    expires_at: datetime
+    expires_at: Moment
     provider_payment_id: int | None
     pix: PixDocument | None
 
@@ -57,8 +58,8 @@ class OrderDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     items: list[OrderItemDocument]
     notes: str | None
     name: str | None
-    created_at: datetime
-    paid_at: datetime | None
+    created_at: Moment
+    paid_at: Moment | None
     payment: PaymentDocument
 
 
@@ -84,8 +85,8 @@ class RefundDocument(msgspec.Struct, frozen=True, kw_only=True):
     amount_cents: Cents
     items: list[RefundItem]
     reason: str | None
-    created_at: datetime
-    decided_at: datetime | None
+    created_at: Moment
+    decided_at: Moment | None
 
 
 class RefundList(msgspec.Struct, frozen=True):

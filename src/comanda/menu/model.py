@@ -1,11 +1,11 @@
 """The menu: what a guest may order, and what a manager may write into it."""
 
-from datetime import datetime
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
 import msgspec
 
+from comanda.clock import Moment
 from comanda.money import Cents
 
 # No control characters: PostgreSQL cannot store NUL, and no name on a screen wants the others, among them those that
@@ -90,7 +90,7 @@ class CategoryRecord(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     name: str
     position: int
-    archived_at: datetime | None
+    archived_at: Moment | None
 
 
 class ProductRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +104,7 @@ class ProductRecord(msgspec.Struct, frozen=True, kw_only=True):
     image_url: str | None
     available: bool
     position: int
-    archived_at: datetime | None
+    archived_at: Moment | None
 
 
 class Catalogue(msgspec.Struct, frozen=True):

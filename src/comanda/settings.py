@@ -107,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     watch_window: Seconds = 30
     retry_first: Seconds = 2
     retry_max: Seconds = 300
+    forgotten_after: Seconds = 24 * 3600
     webhook_retention: Seconds = 90 * 24 * 3600
     idempotency_retention: Seconds = 24 * 3600
 

@@ -24,6 +24,7 @@ from comanda.database.listener import Listener
 from comanda.database.pool import COLLISIONS, OUTAGES, Connection, close_pool
 from comanda.http import idempotency, logs
 from comanda.http.ops import Readiness
+from comanda.kitchen.hand_over_forgotten import hand_over_forgotten
 from comanda.payments import webhooks
 from comanda.payments.provider import ProviderError
 from comanda.process import make_provider, open_ops, stop_on_signals, wait_for_database
@@ -208,9 +209,11 @@ async def _work_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event) 
 
 
 async def keep_house(checkout: Checkout, stop: asyncio.Event) -> None:
-    """Forget what is old enough and say what waits too long, now and then, until `stop` is set."""
+    """Hand over and forget what is old enough, say what waits too long, now and then, until `stop` is set."""
     while not stop.is_set():
         try:
+            after = timedelta(seconds=checkout.settings.forgotten_after)
+            await hand_over_forgotten(checkout.pool, checkout.clock, after)
             async with checkout.pool.acquire(timeout=5) as connection:
                 await _forget(connection, checkout)
                 await _say_what_waits(connection, checkout.clock())

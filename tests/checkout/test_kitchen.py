@@ -1,12 +1,16 @@
 """The kitchen moves orders along, also two cooks at once, and takes a step back while it is fresh."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from comanda.kitchen.hand_over_forgotten import hand_over_forgotten
+from comanda.orders.pickup import LONGEST
 from comanda.staff.keys import Role
 from tests.checkout.meddling import pass_time
+from tests.database.rows import add_open_orders
 from tests.running_diner import Diner
 
 
@@ -111,3 +115,41 @@ async def test_cooking_and_refunding_in_one_moment(diner: Diner) -> None:
     await pass_time(diner, minutes=1)
     assert {(await diner.order(order["id"]))["status"] for order in orders} == {"cancelled"}
     assert (await diner.call("GET", "/v1/kitchen", role=Role.STAFF)).body == {"orders": []}
+
+
+async def test_what_was_ready_for_a_day_is_handed_over_and_its_number_is_free_again(diner: Diner) -> None:
+    async with diner.pool.acquire() as connection:
+        await add_open_orders(connection, 4, LONGEST)
+    forgotten, cancelled = await diner.place_paid(), await diner.place_paid()
+    for order in (forgotten, cancelled):
+        await diner.advance(order, "preparing", "ready")
+    after = timedelta(seconds=diner.checkout.settings.forgotten_after)
+    await diner.later(seconds=after.total_seconds() - 1)
+    fresh = await diner.place_paid()
+    await diner.advance(fresh, "preparing", "ready")
+    before = await diner.history(forgotten)
+    await hand_over_forgotten(diner.pool, diner.checkout.clock, after)
+    assert await diner.history(forgotten) == before, "not yet"
+    await diner.refund(cancelled, {"all": True})
+    await diner.later(seconds=2)
+    await hand_over_forgotten(diner.pool, diner.checkout.clock, after)
+    statuses = [(await diner.order(order["id"]))["status"] for order in (forgotten, cancelled, fresh)]
+    assert statuses == ["picked_up", "cancelled", "ready"]
+    last = await diner.pool.fetchrow("SELECT actor, reason FROM order_events ORDER BY id DESC LIMIT 1")
+    assert tuple(last or ()) == ("worker", "forgotten")
+    assert (await diner.place_paid())["pickup_number"] in {forgotten["pickup_number"], cancelled["pickup_number"]}
+
+
+async def test_one_that_is_given_back_while_it_is_handed_over_is_left_alone(diner: Diner) -> None:
+    order = await diner.place_paid()
+    await diner.advance(order, "preparing", "ready")
+    await diner.later(days=1, seconds=1)
+    async with diner.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM orders FOR UPDATE")
+        moving = asyncio.create_task(hand_over_forgotten(diner.pool, diner.checkout.clock, timedelta(days=1)))
+        async with asyncio.timeout(10):
+            while not await diner.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                pass
+        await connection.execute("UPDATE orders SET status = 'cancelled', version = version + 1")
+    await moving
+    assert (await diner.order(order["id"]))["status"] == "cancelled"

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from comanda.orders.pickup import LONGEST, SHORT, TRIES, NoPickupNumberFree, is_taken, next_number
+from comanda.orders.pickup import EXHAUSTED, LONGEST, SHORT, TRIES, NoPickupNumberFree, is_taken, next_number
 from tests.database.rows import add_open_orders, add_order, connected
 from tests.running_diner import Diner, running_diner
 
@@ -59,8 +59,10 @@ async def test_after_many_taken_ones_in_a_row_it_is_the_smallest_free_one(databa
 async def test_without_any_free_number_it_says_so(database_url: str) -> None:
     async with connected(database_url) as connection:
         await add_open_orders(connection, 1, LONGEST)
+        before = EXHAUSTED._value.get()
         with pytest.raises(NoPickupNumberFree):
             await next_number(connection, MONDAY)
+        assert EXHAUSTED._value.get() == before + 1
 
 
 async def test_many_transactions_at_once_get_distinct_ones_without_waiting_for_each_other(database_url: str) -> None:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "api": NOUNS | {"http", "staff", "kitchen", "checkout", "api"},
     "process": HTTP | {"payments"},
     "app": NOUNS | {"http", "checkout", "api", "process"},
-    "worker": NOUNS | {"http", "checkout", "process"},
+    "worker": NOUNS | {"http", "checkout", "kitchen", "process"},
     "__main__": NOUNS | {"http", "staff", "process", "app", "worker"},
 }
 """By floor of `comanda`, a package or a module beside it: the floors that it may import."""

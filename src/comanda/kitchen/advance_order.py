@@ -12,12 +12,20 @@ from comanda.orders.pickup import is_taken
 
 
 async def advance_order(
-    pool: Pool, clock: Clock, order_id: UUID, wanted: OrderStatus, *, actor: str, request_id: str
+    pool: Pool,
+    clock: Clock,
+    order_id: UUID,
+    wanted: OrderStatus,
+    *,
+    actor: str,
+    request_id: str | None,
+    reason: str | None = None,
 ) -> None:
     """Move an order as staff ask. Two cooks who ask for the same are both right; the status that it has is no error.
 
     Args:
         actor: who moves it, for the history: the name of a key.
+        reason: why, for the history, where it is not the kitchen's work.
 
     Raises:
         NotFound: there is no such order.
@@ -46,6 +54,7 @@ async def advance_order(
             move.to,
             now=now,
             actor=actor,
+            reason=reason,
             request_id=request_id,
             undo_until=move.undo_until,
         )

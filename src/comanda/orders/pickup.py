@@ -5,9 +5,16 @@ settled at once. A rolled-back payment leaves a gap, which hurts nobody. The uni
 behind it all.
 """
 
+import logging
 from datetime import date
 
+from prometheus_client import Counter
+
 from comanda.database.pool import Connection
+
+logger = logging.getLogger(__name__)
+
+EXHAUSTED = Counter("comanda_pickup_numbers_exhausted_total", "Paid orders that had to wait for a free pickup number.")
 
 SHORT = 999
 LONGEST = 9999
@@ -30,7 +37,10 @@ ORDER BY number LIMIT 1
 
 
 class NoPickupNumberFree(Exception):
-    """All 9,999 numbers are on open orders: somebody forgot to hand over a great many meals."""
+    """All 9,999 numbers are on open orders: somebody forgot to hand over a great many meals.
+
+    The payment is tried again until the worker has handed over what was ready for FORGOTTEN_AFTER.
+    """
 
 
 async def next_number(connection: Connection, day: date) -> int:
@@ -50,6 +60,8 @@ async def next_number(connection: Connection, day: date) -> int:
             return candidate
     smallest: int | None = await connection.fetchval(SMALLEST_FREE, LONGEST)
     if smallest is None:
+        EXHAUSTED.inc()
+        logger.error("no pickup number is free: hand over what was picked up", extra={"numbers": LONGEST})
         raise NoPickupNumberFree(f"all {LONGEST} pickup numbers are on open orders")
     return smallest
 

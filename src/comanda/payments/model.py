@@ -1,6 +1,5 @@
 """What a payment is in our books, and how the provider's words map onto it. No I/O, and nothing of orders."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -190,10 +189,11 @@ def all_made_good(refunds: Sequence[Refund]) -> bool:
     for refused in refunds:
         if refused.status is not RefundStatus.REJECTED or refused.decided_at is None:
             continue
-        given: Counter[int] = Counter()
+        given = {item.item_id: 0 for item in refused.items}
         for refund in refunds:
             if refund.status is RefundStatus.APPROVED and refund.created_at >= refused.decided_at:
-                given.update({item.item_id: item.quantity for item in refund.items})
+                for item in refund.items:
+                    given[item.item_id] = given.get(item.item_id, 0) + item.quantity
         # One without lines was of money alone, which only 'nothing is left' makes good.
         if not refused.items or any(given[item.item_id] < item.quantity for item in refused.items):
             return False

@@ -382,6 +382,8 @@ async def test_two_workers_with_the_same_refund_decide_it_once(diner: Diner) -> 
         [refund] = await comanda.payments.refunds.of_order(connection, UUID(order["id"]))
     twice = msgspec.structs.replace(refund, attempts=2)
     await asyncio.gather(send_refund(diner.checkout, twice), send_refund(diner.checkout, twice))
+    # And one that comes to it only now: the row that it holds says nothing of the decision.
+    await send_refund(diner.checkout, twice)
     await diner.work()
     assert await listed(diner, order) == [("approved", refund.amount_cents)]
     assert await diner.value("SELECT refund_reserved_cents FROM payments") == 0

@@ -89,10 +89,9 @@ async def _find(
     """
     told = await checkout.provider.list_refunds(provider_id, request_id=refund.request_id)
     async with checkout.pool.acquire(timeout=5) as connection:
-        known = await comanda.payments.refunds.known_provider_ids(connection, refund.payment_id)
+        known = await comanda.payments.refunds.known_provider_ids(connection, refund)
         payment = await comanda.payments.store.by_id(connection, refund.payment_id)
         ours, _ = await comanda.payments.refunds.summary(connection, refund.payment_id)
-    known.discard(refund.provider_refund_id or 0)
     since = refund.created_at - CLOCK_SKEW
     unknown = [each for each in told if each.id not in known]
     recent = [each for each in unknown if each.created_at is None or each.created_at >= since]

@@ -134,11 +134,15 @@ async def of_order(connection: Connection, order_id: UUID) -> list[Refund]:
     return [from_record(row) for row in rows]
 
 
-async def known_provider_ids(connection: Connection, payment_id: UUID) -> set[int]:
-    """Answer the provider's ids of this payment's refunds that are already matched to one of ours."""
+async def known_provider_ids(connection: Connection, refund: Refund) -> set[int]:
+    """Answer the provider's ids of the payment's refunds that are already matched to another one of ours."""
     rows = await connection.fetch(
-        "SELECT provider_refund_id FROM refunds WHERE payment_id = $1 AND provider_refund_id IS NOT NULL",
-        payment_id,
+        """
+        SELECT provider_refund_id FROM refunds
+        WHERE payment_id = $1 AND id <> $2 AND provider_refund_id IS NOT NULL
+        """,
+        refund.payment_id,
+        refund.id,
     )
     return {row["provider_refund_id"] for row in rows}
 

@@ -29,7 +29,7 @@ def test_every_step_of_the_kitchen(status: OrderStatus, wanted: OrderStatus) -> 
         with pytest.raises(Conflict) as refused:
             step(order, wanted, PLACED)
         assert refused.value.code == "illegal_move"
-        assert str(FORWARD.get(status, "nowhere")) in refused.value.detail
+        assert str(FORWARD.get(status, "no next step")) in refused.value.detail
 
 
 @pytest.mark.parametrize("status", list(BACK))

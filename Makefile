@@ -2,7 +2,7 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format bench lock clean
+.PHONY: help run test test-all coverage lint format bench lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
@@ -24,6 +24,17 @@ test: ## The core tests: no root, no browser, no Go toolchain (ARGS='-k menu' ch
 test-all: ## All tests; what this machine cannot run is named and counted
 	@sh scripts/not-run-here
 	@$(MAKE) test
+
+# What must be covered to the last branch: where an order and its money move.
+MONEY := src/comanda/money.py,src/comanda/checkout/*,src/comanda/orders/*,src/comanda/payments/*,src/comanda/kitchen/*
+
+coverage: ## The money paths, covered to the last branch
+	@sh scripts/venv dev
+	@rm -f .coverage .coverage.*
+	@$(PYTHON_RUN) -m coverage run -m pytest -q -n $(WORKERS) \
+		tests/unit tests/checkout tests/database tests/http tests/provider
+	@$(PYTHON_RUN) -m coverage combine -q
+	@$(PYTHON_RUN) -m coverage report --include='$(MONEY)' --fail-under=100
 
 lint: ## Style and types: ruff, mypy
 	@sh scripts/venv dev

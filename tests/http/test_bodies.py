@@ -306,6 +306,8 @@ async def test_queries_that_are_refused(house: Diner, query: str) -> None:
         "%E2%82%AC",
         "MDAwMS0wMS0wMVQwMDowMDowMCsxNDowMCAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA==",
         "OTk5OS0xMi0zMVQyMzo1OTo1OS0xNDowMCAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA==",
+        # A moment of no time zone.
+        "MjAyNi0xMS0yMlQxMDowMDowMCAyZjFjNmYwZS04ZDNhLTRjNTUtOWE1My02YTNmMGExZDdjMTE=",
     ],
 )
 async def test_cursors_that_no_list_gave(house: Diner, cursor: str) -> None:

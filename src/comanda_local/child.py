@@ -26,11 +26,15 @@ class Child:
         self._command = command
         self._environment = dict(environment)
         self.log_file = log_file
+        self.said_from = 0
+        """Where in the log the present process began to write."""
         self._ready_url = urlsplit(ready_url)
 
     def start(self) -> None:
         """Start the process; returns at once. Raises OSError if it cannot be started."""
+        self.log_file.touch(mode=0o600)
         with self.log_file.open("ab") as log:
+            self.said_from = log.tell()
             self.process = subprocess.Popen(  # noqa: S603
                 [*run_as(None, death_signal="TERM"), *self._command],
                 env=self._environment,
@@ -39,6 +43,8 @@ class Child:
                 stderr=log,
                 # Its own session: Ctrl-C at the terminal is for us, who end the children in order.
                 start_new_session=True,
+                # What it makes is nobody else's: the sandbox's ledger holds every payment.
+                umask=0o077,
             )
 
     def is_ready(self) -> bool:

@@ -20,11 +20,11 @@ def trim_log(path: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
                 log.truncate(0)
 
 
-def last_lines(path: Path, count: int = 5) -> list[str]:
-    """Answer the end of a log; nothing if there is none."""
+def last_lines(path: Path, count: int = 5, *, since: int = 0) -> list[str]:
+    """Answer the end of a log, of what was written after the byte `since`; nothing if there is none."""
     try:
         with path.open("rb") as log:
-            log.seek(max(0, log.seek(0, 2) - _BYTES_READ))
+            log.seek(max(since, log.seek(0, 2) - _BYTES_READ))
             return log.read().decode(errors="replace").splitlines()[-count:]
     except OSError:
         return []

@@ -16,6 +16,7 @@ from comanda_local.orphans import MARK, end_orphans
 from comanda_local.postgres import EmbeddedPostgres
 from comanda_local.wishes import Wishes, free_port, read_wishes, take_ports
 
+NOBODYS_EMAIL = "guest@comanda.example.com"
 READY_TIMEOUT_SECONDS = 45.0
 LOOK_SECONDS = 1.0
 TRIM_SECONDS = 60.0
@@ -33,6 +34,7 @@ class LocalRun:
         self._postgres: EmbeddedPostgres | None = None
         self._children: list[Child] = []
         self._began = time.monotonic()
+        self._worker_ops_port = 0
 
     def start(self) -> None:
         """Start all of it, wait until all of it is ready, then say and publish where it is.
@@ -119,7 +121,7 @@ class LocalRun:
     def _launch_pods(self, wishes: Wishes, secrets: Secrets, webhook_secret: str, database_url: str) -> None:
         environment = self._environment()
         # Chosen here unless the caller has chosen; the rest is what this run is made of.
-        environment.setdefault("PAYER_EMAIL", "guest@comanda.example.com")
+        environment.setdefault("PAYER_EMAIL", NOBODYS_EMAIL)
         environment.setdefault("PUBLIC_URL", f"http://127.0.0.1:{wishes.port}")
         environment.setdefault("DRAIN_SECONDS", "0")  # there is no load balancer to wait for
         environment.setdefault("SHUTDOWN_TIMEOUT", "8")
@@ -134,7 +136,11 @@ class LocalRun:
         }
         if wishes.sandboxed:
             environment["MERCADO_PAGO_BASE_URL"] = f"http://127.0.0.1:{wishes.sandbox_port}"
-        for name, verb, ops_port in (("API", "serve", wishes.ops_port), ("worker", "worker", free_port())):
+        self._worker_ops_port = free_port()
+        for name, verb, ops_port in (
+            ("API", "serve", wishes.ops_port),
+            ("worker", "worker", self._worker_ops_port),
+        ):
             self._launch(
                 name,
                 [sys.executable, "-m", "comanda", verb],
@@ -177,6 +183,7 @@ class LocalRun:
         rows = [
             ("guests and API", f"{document['api']}  (described at /docs)"),
             ("metrics, health", f"{document['ops']}/metrics"),
+            ("of the worker", f"http://127.0.0.1:{self._worker_ops_port}/metrics"),
             ("Pix sandbox", f"{document['sandbox']}  (pay an open order here)" if wishes.sandboxed else None),
             ("manager key", document["manager_key"]),
             ("staff key", document["staff_key"]),
@@ -188,6 +195,8 @@ class LocalRun:
                 _print(f"  {name:<16} {value}")
         if not wishes.sandboxed:
             say("payments go to the provider at MERCADO_PAGO_BASE_URL, with the token that was given")
+            if not os.environ.get("PAYER_EMAIL", "").strip():
+                say(f"no PAYER_EMAIL was given, so {NOBODYS_EMAIL} stands for it: give an address of the diner's")
             if not wishes.webhook_secret:
                 say(
                     "no MERCADO_PAGO_WEBHOOK_SECRET was given, so one was made: webhooks are refused until "
@@ -227,5 +236,9 @@ def _print(line: str) -> None:
 
 
 def _failed(child: Child, how: str) -> str:
-    said = " / ".join(line.strip() for line in last_lines(child.log_file) if line.strip())
+    lines = [line.strip() for line in last_lines(child.log_file, since=child.said_from) if line.strip()]
+    if lines and lines[-1].startswith("comanda: "):
+        # It said in one line what is wrong and how to mend it.
+        return lines[-1].removeprefix("comanda: ")
+    said = " / ".join(lines)
     return f"the {child.name} {how}: {said or 'it said nothing'}"

@@ -212,6 +212,19 @@ def test_no_test_is_skipped() -> None:
     assert not [path for path in found if skips.search((ROOT / path).read_text(encoding="utf-8"))]
 
 
+def test_every_process_collects_the_same_tests() -> None:
+    """A random parameter has another name in every process, and pytest-xdist stops at that."""
+    changing = re.compile(r"uuid4\(|random\.|secrets\.")
+    found = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("parametrize"):
+                continue
+            if changing.search(ast.unparse(node)):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not found
+
+
 def test_tests_wait_for_events_rather_than_for_time() -> None:
     """A short sleep between two looks is a look; a long one is a guess how long something takes."""
     long = []

@@ -26,7 +26,7 @@ from comanda.http import idempotency, logs
 from comanda.http.ops import Readiness
 from comanda.kitchen.hand_over_forgotten import hand_over_forgotten
 from comanda.payments import webhooks
-from comanda.payments.provider import ProviderError
+from comanda.payments.provider import ProviderDenied, ProviderError
 from comanda.process import make_provider, open_ops, stop_on_signals, wait_for_database
 from comanda.settings import Settings
 
@@ -115,6 +115,12 @@ class Loop(Generic[Item]):
         outcome = "done"
         try:
             await self._handle(self._checkout, item)
+        except ProviderDenied as error:
+            outcome = "provider_denied"
+            logger.error(
+                "the provider denies us: check the access token and the account",
+                extra={"loop": self.name, "error": str(error)},
+            )
         except ProviderError as error:
             outcome = "provider_error"
             logger.warning("the provider did not answer", extra={"loop": self.name, "error": str(error)})

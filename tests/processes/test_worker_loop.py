@@ -14,7 +14,7 @@ import comanda.checkout.order_document
 import comanda.tasks
 from comanda.checkout.context import Checkout
 from comanda.database.listener import Listener
-from comanda.payments.provider import ProviderUnavailable
+from comanda.payments.provider import ProviderDenied, ProviderUnavailable
 from comanda.worker import Loop, keep_house
 from tests.running_diner import Diner
 
@@ -48,6 +48,8 @@ class Backlog:
             raise RuntimeError("poison")
         if item == "silent":
             raise ProviderUnavailable("no answer")
+        if item == "denied":
+            raise ProviderDenied(401, None, "invalid access token")
 
     def loop(self, checkout: Checkout, handle: Handle | None = None) -> Loop[str]:
         """Build the loop that works on it."""
@@ -60,18 +62,20 @@ def outcomes(outcome: str) -> float:
     return REGISTRY.get_sample_value("comanda_worker_items_total", labels) or 0.0
 
 
-async def test_poison_and_failing_claims_stop_nobody(diner: Diner) -> None:
-    backlog = Backlog("poison", "good", "silent", "poison", "good", failing_claims=2)
-    before = {outcome: outcomes(outcome) for outcome in ("failed", "done", "provider_error")}
+async def test_poison_and_failing_claims_stop_nobody(diner: Diner, caplog: pytest.LogCaptureFixture) -> None:
+    backlog = Backlog("poison", "good", "silent", "denied", "poison", "good", failing_claims=2)
+    before = {outcome: outcomes(outcome) for outcome in ("failed", "done", "provider_error", "provider_denied")}
     stop = asyncio.Event()
     running = asyncio.create_task(backlog.loop(diner.checkout).run(stop))
     async with asyncio.timeout(10):
         await backlog.empty.wait()
         stop.set()
         await running
-    assert sorted(backlog.handled) == ["good", "good", "poison", "poison", "silent"]
+    assert sorted(backlog.handled) == ["denied", "good", "good", "poison", "poison", "silent"]
     counted = {outcome: outcomes(outcome) - count for outcome, count in before.items()}
-    assert counted == {"failed": 2, "done": 2, "provider_error": 1}
+    assert counted == {"failed": 2, "done": 2, "provider_error": 1, "provider_denied": 1}
+    # What an operator must mend is said as that.
+    assert "the provider denies us: check the access token and the account" in caplog.messages
 
 
 async def test_no_more_than_the_setting_at_once_and_no_wait_when_told_to_stop(diner: Diner) -> None:

@@ -81,6 +81,7 @@ def running_surroundings(folder: Path) -> Iterator[Diner]:
                 "ORDER_BURST": "1000000/1second",
                 "MAX_UNPAID_ORDERS": "100000",
                 "MAX_UNPAID_ORDERS_PER_CLIENT": "100000",
+                "MAX_STREAMS_PER_CLIENT": "100000",
                 "DRAIN_SECONDS": "0",
                 "SHUTDOWN_TIMEOUT": "5",
             }

@@ -50,9 +50,10 @@ async def read_menu(
     """Answer what can be ordered now. Send the ETag back as If-None-Match to be spared an unchanged menu."""
     menu = await services.menu.current()
     headers = {"etag": menu.etag, "cache-control": ASK_AGAIN}
-    known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
-    if menu.etag in known or known == ["*"]:
-        return not_modified(headers)
+    if if_none_match is not None:
+        known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+        if menu.etag in known or known == ["*"]:
+            return not_modified(headers)
     return json_reply(menu.body, headers=headers)
 
 

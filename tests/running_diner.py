@@ -18,7 +18,7 @@ import aiohttp
 
 from comanda.api.services import Services
 from comanda.api.streams import Streams
-from comanda.app import build_litestar, make_server
+from comanda.app import build_litestar, make_server, what_to_hear
 from comanda.checkout.context import Checkout
 from comanda.database.listener import Listener
 from comanda.database.pool import Pool, open_pool
@@ -248,13 +248,7 @@ async def _serving(
         streams.resync()
         listening.set()
 
-    channels = {
-        "comanda_menu": lambda _: cache.forget(),
-        "comanda_orders": streams.order_changed,
-        "comanda_payments": streams.payment_changed,
-        "comanda_keys": streams.key_revoked,
-    }
-    listener = Listener(settings, "test", channels, hear_everything)
+    listener = Listener(settings, "test", what_to_hear(cache, streams), hear_everything)
     gate = Gate(build_litestar(Services(checkout, cache, streams, Limits(settings), ready)), settings)
     server = make_server(gate, settings)
     listener.start()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -137,6 +138,16 @@ async def serve(settings: Settings) -> None:
         await ops.cleanup()
 
 
+def what_to_hear(menu_cache: MenuCache, streams: Streams) -> dict[str, Callable[[str], None]]:
+    """Answer what a pod that serves does at a notice of the database, by the notice's channel."""
+    return {
+        "comanda_menu": lambda _: menu_cache.forget(),
+        "comanda_orders": streams.order_changed,
+        "comanda_payments": streams.payment_changed,
+        "comanda_keys": streams.key_revoked,
+    }
+
+
 async def _serve_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event) -> None:
     settings = checkout.settings
     streams = Streams(checkout.pool, settings, checkout.clock)
@@ -149,12 +160,7 @@ async def _serve_with(checkout: Checkout, ready: Readiness, stop: asyncio.Event)
     listener = Listener(
         settings,
         "api",
-        {
-            "comanda_menu": lambda _: menu_cache.forget(),
-            "comanda_orders": streams.order_changed,
-            "comanda_payments": streams.payment_changed,
-            "comanda_keys": streams.key_revoked,
-        },
+        what_to_hear(menu_cache, streams),
         hear_everything,
     )
     gate = Gate(build_litestar(Services(checkout, menu_cache, streams, Limits(settings), ready)), settings)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comanda.checkout.settlement import DISPUTED, Verdict, decide, undecided
+from comanda.checkout.settlement import Verdict, decide, undecided
 from comanda.orders.model import UNSERVED_END, Order, OrderStatus
-from comanda.payments.model import MONEY_CAME, OPEN, Payment, PaymentStatus, Review, mismatch, status_of
+from comanda.payments.model import DISPUTED, MONEY_CAME, OPEN, Payment, PaymentStatus, Review, mismatch, status_of
 from comanda.payments.provider import ProviderPayment
 from tests.unit.samples import EXPIRES, PLACED, PROVIDER_EXPIRES, TOTAL, a_payment, a_view, an_order
 

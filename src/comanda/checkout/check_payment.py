@@ -16,7 +16,7 @@ from comanda.checkout.settlement import Verdict
 from comanda.orders.model import OrderStatus
 from comanda.payments.model import OPEN, Payment, PaymentStatus
 from comanda.payments.provider import ProviderError, ProviderRefused, ProviderUnavailable
-from comanda.payments.schedule import backoff, next_look
+from comanda.payments.schedule import backoff, next_look, no_sooner
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,8 @@ async def _postpone(checkout: Checkout, payment: Payment, error: ProviderError) 
     wait = backoff(payment.failures, checkout.settings, checkout.chance)
     if payment.status in OPEN and now < payment.provider_expires_at and await _is_urgent(checkout, payment, now):
         wait = min(wait, timedelta(seconds=checkout.settings.check_watched))
-    if isinstance(error, ProviderUnavailable) and error.retry_after is not None:
-        wait = max(wait, timedelta(seconds=int(error.retry_after) + 1))
+    if isinstance(error, ProviderUnavailable):
+        wait = no_sooner(wait, error.retry_after)
     async with checkout.pool.acquire(timeout=5) as connection:
         await comanda.payments.store.postpone(connection, payment.id, now + wait, failures=payment.failures + 1)
 

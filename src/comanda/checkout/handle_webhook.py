@@ -1,7 +1,6 @@
 """Handle one stored notification: read the payment back from the provider, and settle by that."""
 
 import logging
-from datetime import timedelta
 from uuid import UUID
 
 import comanda.payments.store
@@ -12,7 +11,7 @@ from comanda.checkout.settle_payment import settle_payment
 from comanda.payments import webhooks
 from comanda.payments.model import Payment
 from comanda.payments.provider import ProviderError, ProviderPayment, ProviderRefused, ProviderUnavailable
-from comanda.payments.schedule import backoff
+from comanda.payments.schedule import backoff, no_sooner
 from comanda.payments.webhooks import WebhookEvent
 
 logger = logging.getLogger(__name__)
@@ -111,8 +110,6 @@ async def _finish(checkout: Checkout, event: WebhookEvent, outcome: str) -> None
 
 async def _later(checkout: Checkout, event: WebhookEvent, retry_after: float | None) -> bool:
     """Leave an event for later; answer False if it is handled already."""
-    wait = backoff(event.attempts, checkout.settings, checkout.chance)
-    if retry_after is not None:
-        wait = max(wait, timedelta(seconds=int(retry_after) + 1))
+    wait = no_sooner(backoff(event.attempts, checkout.settings, checkout.chance), retry_after)
     async with checkout.pool.acquire(timeout=5) as connection:
         return await webhooks.retry(connection, event.id, at=checkout.clock() + wait)

@@ -25,7 +25,7 @@ from comanda.payments.provider import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from comanda.payments.schedule import backoff, next_look
+from comanda.payments.schedule import backoff, next_look, no_sooner
 from comanda.settings import MINIMUM_PAYMENT_TIMEOUT, Settings
 
 logger = logging.getLogger(__name__)
@@ -127,9 +127,7 @@ async def _record(checkout: Checkout, payment: NewPayment | Payment, view: Provi
 
 
 async def _later(checkout: Checkout, payment_id: UUID, tries: int, retry_after: float | None) -> None:
-    wait = backoff(tries, checkout.settings, checkout.chance)
-    if retry_after is not None:
-        wait = max(wait, timedelta(seconds=int(retry_after) + 1))
+    wait = no_sooner(backoff(tries, checkout.settings, checkout.chance), retry_after)
     async with checkout.pool.acquire(timeout=5) as connection:
         await comanda.payments.store.schedule(connection, payment_id, checkout.clock() + wait)
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 
@@ -12,14 +12,14 @@ import comanda.payments.store
 from comanda.checkout import measures
 from comanda.checkout.context import Checkout
 from comanda.checkout.locks import lock_order
-from comanda.checkout.settle_payment import owe_all
+from comanda.checkout.promise_refund import promise_refund
 from comanda.database.pool import Connection, in_transaction
 from comanda.errors import Conflict, Invalid
 from comanda.http import idempotency
 from comanda.http.idempotency import IdempotencyKey
 from comanda.orders.model import IN_KITCHEN, Order, OrderStatus, clean_text
 from comanda.orders.store import OrderItem
-from comanda.payments.model import REFUNDABLE, Payment, Refund, RefundItem, RefundStatus
+from comanda.payments.model import REFUNDABLE, Payment, Refund
 
 
 class RefundLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,37 +99,26 @@ async def _promise(
     now: datetime,
     request_id: str,
 ) -> Refund:
-    reason = clean_text(request.reason)
+    lines = await comanda.orders.store.items_of(connection, order.id)
     if request.items is None:
-        refund = await owe_all(
-            connection, order.id, payment, payment, actor=actor, reason=reason, now=now, request_id=request_id
-        )
+        amount = payment.refundable_cents
+        quantities = {line.id: line.quantity - line.refunded_quantity for line in lines}
     else:
-        lines = await comanda.orders.store.items_of(connection, order.id)
         amount = _amount(request.items, lines)
         if amount > payment.refundable_cents:
             raise Conflict("that is more than is left of the payment", code="more_than_paid")
-        refund = Refund(
-            id=uuid4(),
-            payment_id=payment.id,
-            status=RefundStatus.REQUESTED,
-            amount_cents=amount,
-            items=[RefundItem(line.item_id, line.quantity) for line in request.items],
-            reason=reason,
-            actor=actor,
-            idempotency_key=str(uuid4()),
-            whole=amount == payment.paid_cents,
-            provider_refund_id=None,
-            request_id=request_id,
-            attempts=0,
-            created_at=now,
-            decided_at=None,
-        )
-        await comanda.orders.store.mark_refunded(
-            connection, order.id, {line.item_id: line.quantity for line in request.items}
-        )
-        await comanda.payments.store.reserve_refund(connection, payment.id, amount)
-        await comanda.payments.refunds.insert(connection, refund)
+        quantities = {line.item_id: line.quantity for line in request.items}
+    refund = await promise_refund(
+        connection,
+        payment,
+        amount,
+        quantities,
+        whole=amount == payment.paid_cents,
+        actor=actor,
+        reason=clean_text(request.reason),
+        request_id=request_id,
+        now=now,
+    )
     if refund.amount_cents == payment.refundable_cents and order.status in IN_KITCHEN:
         await comanda.orders.store.change_status(
             connection,

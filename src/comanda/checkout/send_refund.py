@@ -10,9 +10,9 @@ from comanda.checkout import measures
 from comanda.checkout.context import Checkout
 from comanda.checkout.locks import lock_refund
 from comanda.database.pool import Connection, in_transaction
-from comanda.payments.model import Payment, PaymentStatus, Refund, RefundStatus, Review, all_made_good
+from comanda.payments.model import DISPUTED, Payment, Refund, RefundStatus, Review, all_made_good, status_by_amounts
 from comanda.payments.provider import ProviderDenied, ProviderRefund, ProviderRefused, ProviderUnavailable
-from comanda.payments.schedule import backoff
+from comanda.payments.schedule import backoff, no_sooner
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ async def _find(
     async with checkout.pool.acquire(timeout=5) as connection:
         known = await comanda.payments.refunds.known_provider_ids(connection, refund)
         payment = await comanda.payments.store.by_id(connection, refund.payment_id)
-        ours, _ = await comanda.payments.refunds.summary(connection, refund.payment_id)
+        ours = await comanda.payments.refunds.approved_cents(connection, refund.payment_id)
     since = refund.created_at - CLOCK_SKEW
     unknown = [each for each in told if each.id not in known]
     recent = [each for each in unknown if each.created_at is None or each.created_at >= since]
@@ -133,12 +133,12 @@ async def _settle(
             now=now,
         )
         await comanda.payments.store.reserve_refund(connection, locked.id, -refund.amount_cents)
-        refunded = locked.refunded_cents
+        paid, refunded = locked.paid_cents or 0, locked.refunded_cents
         review = locked.review
         if status is RefundStatus.APPROVED:
             # What the payment told of this one before is left out there while it is reserved, so it is added here,
             # once. It may be more than is left where the panel has given back a part that we never saw.
-            refunded = min(locked.paid_cents or 0, refunded + refund.amount_cents)
+            refunded = min(paid, refunded + refund.amount_cents)
             every = await comanda.payments.refunds.of_order(connection, order.id)
             if review == Review.REFUND_REFUSED and all_made_good(every):
                 review = None
@@ -147,11 +147,11 @@ async def _settle(
             await comanda.orders.store.mark_refunded(
                 connection, order.id, {item.item_id: -item.quantity for item in refund.items}
             )
-        nothing_left = refunded == locked.paid_cents
+        nothing_left = refunded == paid
         await comanda.payments.store.update(
             connection,
             locked,
-            _status(locked, refunded),
+            locked.status if locked.status in DISPUTED else status_by_amounts(paid, refunded),
             view=None,
             paid_cents=locked.paid_cents,
             refunded_cents=refunded,
@@ -180,14 +180,6 @@ async def _settle(
     )
 
 
-def _status(payment: Payment, refunded: int) -> PaymentStatus:
-    if payment.status in {PaymentStatus.IN_MEDIATION, PaymentStatus.CHARGED_BACK}:
-        return payment.status
-    if refunded == payment.paid_cents:
-        return PaymentStatus.REFUNDED
-    return PaymentStatus.PARTIALLY_REFUNDED if refunded else PaymentStatus.APPROVED
-
-
 async def _later(
     checkout: Checkout,
     refund: Refund,
@@ -195,9 +187,7 @@ async def _later(
     retry_after: float | None,
     told: ProviderRefund | None = None,
 ) -> None:
-    wait = backoff(refund.attempts, checkout.settings, checkout.chance)
-    if retry_after is not None:
-        wait = max(wait, timedelta(seconds=int(retry_after) + 1))
+    wait = no_sooner(backoff(refund.attempts, checkout.settings, checkout.chance), retry_after)
     async with checkout.pool.acquire(timeout=5) as connection:
         await comanda.payments.refunds.retry(
             connection,

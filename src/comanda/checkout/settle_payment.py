@@ -2,22 +2,22 @@
 
 import logging
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 
 import comanda.orders.store
-import comanda.payments.refunds
 import comanda.payments.store
 from comanda.checkout import measures
 from comanda.checkout.context import Checkout
 from comanda.checkout.locks import lock_order
+from comanda.checkout.promise_refund import promise_refund
 from comanda.checkout.settlement import Verdict, decide, undecided
 from comanda.database.pool import Connection, in_transaction
 from comanda.orders.model import Order, OrderStatus
 from comanda.orders.pickup import next_number
 from comanda.payments import webhooks
-from comanda.payments.model import OPEN, Payment, Refund, RefundItem, RefundStatus, Review
+from comanda.payments.model import OPEN, Payment, Review
 from comanda.payments.provider import ProviderPayment
 from comanda.payments.schedule import next_look
 
@@ -132,50 +132,19 @@ async def _apply(
             pickup_number=number,
         )
     if verdict.refund_owed is not None:
-        await owe_all(connection, order.id, payment, verdict, actor="system", reason=verdict.refund_owed, now=now)
-
-
-async def owe_all(
-    connection: Connection,
-    order_id: UUID,
-    payment: Payment,
-    money: Verdict | Payment,
-    *,
-    actor: str,
-    reason: str | None,
-    now: datetime,
-    request_id: str | None = None,
-) -> Refund:
-    """Promise back all that is left of a locked payment.
-
-    Args:
-        payment: as locked.
-        money: where `paid_cents` and `refunded_cents` stand in this transaction, if it has moved them already.
-    """
-    paid = money.paid_cents or 0
-    left = paid - money.refunded_cents - payment.refund_reserved_cents
-    items = await comanda.orders.store.items_of(connection, order_id)
-    remaining = {item.id: item.quantity - item.refunded_quantity for item in items}
-    refund = Refund(
-        id=uuid4(),
-        payment_id=payment.id,
-        status=RefundStatus.REQUESTED,
-        amount_cents=left,
-        items=[RefundItem(item_id, quantity) for item_id, quantity in remaining.items() if quantity],
-        reason=reason,
-        actor=actor,
-        idempotency_key=str(uuid4()),
-        whole=left == paid,
-        provider_refund_id=None,
-        request_id=request_id or payment.request_id,
-        attempts=0,
-        created_at=now,
-        decided_at=None,
-    )
-    await comanda.orders.store.mark_refunded(connection, order_id, remaining)
-    await comanda.payments.store.reserve_refund(connection, payment.id, left)
-    await comanda.payments.refunds.insert(connection, refund)
-    return refund
+        left = (verdict.paid_cents or 0) - verdict.refunded_cents - payment.refund_reserved_cents
+        items = await comanda.orders.store.items_of(connection, order.id)
+        await promise_refund(
+            connection,
+            payment,
+            left,
+            {item.id: item.quantity - item.refunded_quantity for item in items},
+            whole=left == verdict.paid_cents,
+            actor="system",
+            reason=verdict.refund_owed,
+            request_id=payment.request_id,
+            now=now,
+        )
 
 
 def _tell(checkout: Checkout, verdict: Verdict, order: Order, payment: Payment) -> None:

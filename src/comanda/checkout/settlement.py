@@ -10,6 +10,7 @@ import msgspec
 from comanda.money import Cents
 from comanda.orders.model import IN_KITCHEN, UNSERVED_END, Order, OrderStatus
 from comanda.payments.model import (
+    DISPUTED,
     MONEY_CAME,
     OPEN,
     REFUNDABLE,
@@ -17,11 +18,10 @@ from comanda.payments.model import (
     PaymentStatus,
     Review,
     mismatch,
+    status_by_amounts,
     status_of,
 )
 from comanda.payments.provider import ProviderPayment
-
-DISPUTED = frozenset({PaymentStatus.IN_MEDIATION, PaymentStatus.CHARGED_BACK})
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,13 +151,7 @@ def _money_came(
     # What we have promised back ourselves is counted when its own answer comes, not twice.
     refunded = max(payment.refunded_cents, given_back - payment.refund_reserved_cents)
     nothing_left = refunded == paid
-    if told in DISPUTED:
-        status = told
-    elif nothing_left:
-        status = PaymentStatus.REFUNDED
-    else:
-        status = PaymentStatus.PARTIALLY_REFUNDED if refunded else PaymentStatus.APPROVED
-
+    status = told if told in DISPUTED else status_by_amounts(paid, refunded)
     review = _review_of_money(payment, told, problem, nothing_left)
     verdict = Verdict(payment_status=status, paid_cents=paid, refunded_cents=refunded, review=review)
     to = _order_after_money(

@@ -45,6 +45,17 @@ REFUNDABLE = frozenset({PaymentStatus.APPROVED, PaymentStatus.PARTIALLY_REFUNDED
 """There is money that we can give back."""
 
 
+DISPUTED = frozenset({PaymentStatus.IN_MEDIATION, PaymentStatus.CHARGED_BACK})
+"""Somebody asks for the money back past us; what becomes of it is decided elsewhere."""
+
+
+def status_by_amounts(paid_cents: Cents, refunded_cents: Cents) -> PaymentStatus:
+    """Answer where money that came stands, by how much of it went back."""
+    if refunded_cents >= paid_cents:
+        return PaymentStatus.REFUNDED
+    return PaymentStatus.PARTIALLY_REFUNDED if refunded_cents else PaymentStatus.APPROVED
+
+
 class Review(StrEnum):
     """Why a person must look at a payment."""
 
@@ -119,10 +130,10 @@ def status_of(view: ProviderPayment) -> PaymentStatus | None:
     Mercado Pago leaves a partly refunded payment `approved` and says the rest in the amounts; a payment that ran out
     is `cancelled` with the detail `expired`.
     """
-    if view.status in {"approved", "refunded"}:
-        if view.refunded_cents >= view.amount_cents or view.status == "refunded":
-            return PaymentStatus.REFUNDED
-        return PaymentStatus.PARTIALLY_REFUNDED if view.refunded_cents else PaymentStatus.APPROVED
+    if view.status == "refunded":
+        return PaymentStatus.REFUNDED
+    if view.status == "approved":
+        return status_by_amounts(view.amount_cents, view.refunded_cents)
     if view.status == "cancelled" and view.status_detail == "expired":
         return PaymentStatus.EXPIRED
     if view.status == "authorized":

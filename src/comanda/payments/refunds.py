@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from comanda.database.pool import Connection
+from comanda.money import Cents
 from comanda.payments.model import Refund, RefundItem, RefundStatus
 
 COLUMNS = ", ".join(Refund.__struct_fields__)
@@ -147,15 +148,10 @@ async def known_provider_ids(connection: Connection, refund: Refund) -> set[int]
     return {row["provider_refund_id"] for row in rows}
 
 
-async def summary(connection: Connection, payment_id: UUID) -> tuple[int, bool]:
-    """Answer the centavos of this payment's approved refunds, and whether any refund of it was rejected."""
-    row = await connection.fetchrow(
-        """
-        SELECT COALESCE(sum(amount_cents) FILTER (WHERE status = 'approved'), 0)::bigint AS approved,
-               COALESCE(bool_or(status = 'rejected'), false) AS refused
-        FROM refunds WHERE payment_id = $1
-        """,
+async def approved_cents(connection: Connection, payment_id: UUID) -> Cents:
+    """Answer the centavos of this payment's approved refunds."""
+    cents: Cents = await connection.fetchval(
+        "SELECT COALESCE(sum(amount_cents), 0)::bigint FROM refunds WHERE payment_id = $1 AND status = 'approved'",
         payment_id,
     )
-    assert row is not None
-    return row["approved"], row["refused"]
+    return cents

@@ -23,6 +23,11 @@ def backoff(tries: int, settings: Settings, chance: random.Random) -> timedelta:
     return _jittered(seconds, chance)
 
 
+def no_sooner(wait: timedelta, retry_after: float | None) -> timedelta:
+    """Answer `wait`, lengthened to what the provider asked for: `retry_after` in seconds, None if it did not."""
+    return wait if retry_after is None else max(wait, timedelta(seconds=int(retry_after) + 1))
+
+
 def next_look(
     status: PaymentStatus,
     *,

@@ -1,0 +1,108 @@
+"""What a step works with: the settings, AWS's clients, the commands beside them."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from comanda_deploy.errors import DeployError
+from comanda_deploy.settings import Settings
+
+CLIENT_CONFIG = Config(
+    # AWS's own advice for throttling: back off with jitter, and let a token bucket stop a storm of retries.
+    retries={"mode": "standard", "max_attempts": 8},
+    connect_timeout=5,
+    read_timeout=30,
+    user_agent_extra="comanda-deploy",
+)
+
+
+def utc_now() -> datetime:
+    """Answer the time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Context:
+    """One command's view of the account.
+
+    Args:
+        settings: as read from the operator's file.
+        environment: of the commands that are run; os.environ if not given.
+    """
+
+    settings: Settings
+    session: boto3.Session
+    clock: Callable[[], datetime] = utc_now
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    ask: Callable[[str], str] | None = None
+    """Asks the operator for a secret without echo; None where nobody can be asked."""
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def region(self) -> str:
+        """The region, as set in the settings."""
+        return self.settings.aws.region
+
+    @cached_property
+    def caller(self) -> dict[str, str]:
+        """Who runs this, as STS says: Account, Arn, UserId."""
+        answer: dict[str, str] = self.client("sts").get_caller_identity()
+        return answer
+
+    @property
+    def account_id(self) -> str:
+        """The account's twelve digits."""
+        return self.caller["Account"]
+
+    def client(self, service: str) -> Any:
+        """Answer boto3's client of a service; the same one each time, since making one reads megabytes."""
+        if service not in self._clients:
+            make: Any = self.session.client  # its stubs know each service by name only
+            self._clients[service] = make(service, region_name=self.region, config=CLIENT_CONFIG)
+        return self._clients[service]
+
+    def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
+        """Answer all pages of a listing: of `operation` ("describe_subnets"), what stands under `key` ("Subnets")."""
+        paginator = self.client(service).get_paginator(operation)
+        return [item for page in paginator.paginate(**arguments) for item in page.get(key, [])]
+
+    def which(self, command: str) -> Path | None:
+        """Answer where a command is, if it is installed."""
+        found = shutil.which(command, path=self.environment.get("PATH"))
+        return Path(found) if found else None
+
+    def run(
+        self, command: Sequence[str], *, standard_input: str | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command and answer what it said, whatever its exit code.
+
+        Raises:
+            DeployError: it is not installed, or took longer than `timeout` seconds.
+        """
+        where = self.which(command[0])
+        if where is None:
+            raise DeployError(f"{command[0]} is not installed: run infra/scripts/eks-cluster-deploy.sh setup-env")
+        try:
+            return subprocess.run(  # noqa: S603 - our own commands, never through a shell
+                [str(where), *command[1:]],
+                input=standard_input,
+                stdin=subprocess.DEVNULL if standard_input is None else None,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+                env=dict(self.environment),
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeployError(
+                f"{command[0]} {command[1]} did not end within {timeout:.0f} s: run it by hand"
+            ) from error

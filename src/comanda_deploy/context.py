@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,6 +44,8 @@ class Context:
     session: boto3.Session
     clock: Callable[[], datetime] = utc_now
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    sleep: Callable[[float], None] = time.sleep
+    """Waits for a number of seconds while AWS is at work."""
     ask: Callable[[str], str] | None = None
     """Asks the operator for a secret without echo; None where nobody can be asked."""
     _clients: dict[str, Any] = field(default_factory=dict)

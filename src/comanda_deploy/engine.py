@@ -1,0 +1,178 @@
+"""The engine: plan, apply and take back the steps of the runbook.
+
+There is no state but AWS itself. A step is observed and decided; the first of its changes is made; then it is observed
+anew. So a change may rest on what the facts held, a run that is killed anywhere is resumed by running again, and what
+AWS shows only seconds after it was made is waited for in one place: here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from botocore.exceptions import ClientError
+
+from comanda_deploy.aws_errors import code_of, explain
+from comanda_deploy.context import Context
+from comanda_deploy.errors import DeployError
+from comanda_deploy.step import Change, Kind, Step
+
+PASSES = 20
+"""How often all steps are gone through: an upgrade over several minors needs a few passes for each."""
+SEEN_WITHIN = timedelta(seconds=90)
+"""How long AWS may take to show what it has done: eventual consistency is a matter of seconds."""
+HEARD_WITHIN = timedelta(seconds=45)
+"""How long a change is tried again whose ground AWS has not heard of yet."""
+LONGEST_WAIT = timedelta(minutes=15)
+"""The least patience with anything that AWS is at; otherwise three times what it usually takes."""
+
+NOT_SEEN_YET = ("NotFound", "NotFoundException", "NoSuchEntity", "DependencyViolation", "ResourceInUseException")
+"""How AWS's codes end when one part of it has not heard yet of what another has just done."""
+
+
+class Progress(Protocol):
+    """Where the engine says what it does."""
+
+    def step(self, step: Step[Any]) -> None:
+        """A step begins."""
+
+    def began(self, change: Change) -> None:
+        """A change is about to be made."""
+
+    def waiting(self, change: Change, waited: timedelta) -> None:
+        """AWS is still at it."""
+
+    def noted(self, change: Change) -> None:
+        """Something worth knowing."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one step has to do."""
+
+    step: Step[Any]
+    changes: list[Change]
+
+    @property
+    def to_do(self) -> list[Change]:
+        """The changes without the notes."""
+        return [change for change in self.changes if change.to_do]
+
+
+class Failure(DeployError):
+    """A change failed: which one, and what was done before it."""
+
+    def __init__(self, step: Step[Any], change: Change | None, reason: str, done: Sequence[Change] = ()) -> None:
+        """Keep what the report needs."""
+        what = f"{change.kind} {change.what}" if change else "looking at what is there"
+        super().__init__(f"step {step.name}, {what}: {reason}")
+        self.step = step
+        self.change = change
+        self.done = list(done)
+
+
+def plan(context: Context, steps: Sequence[Step[Any]], *, removal: bool = False) -> list[StepPlan]:
+    """Answer what every step would do, in the order in which it would; nothing is touched.
+
+    Raises:
+        Failure: a step could not be observed.
+    """
+    order = list(reversed(steps)) if removal else steps
+    return [StepPlan(step, _look(context, step, removal=removal, done=[])) for step in order]
+
+
+def apply(context: Context, steps: Sequence[Step[Any]], progress: Progress, *, removal: bool = False) -> list[Change]:
+    """Make every change of every step, and answer those that were made.
+
+    Raises:
+        Failure: one failed, or is refused; what was made before stays, and the next run goes on from there.
+    """
+    done: list[Change] = []
+    for each in plan(context, steps, removal=removal):
+        _refuse(each.step, each.changes, done)
+    order = list(reversed(steps)) if removal else steps
+    for _ in range(PASSES):
+        before = len(done)
+        left = [(step, change) for step in order for change in _run(context, step, progress, done, removal=removal)]
+        if not left:
+            return done
+        if len(done) == before:
+            step, change = left[0]
+            raise Failure(step, change, f"nothing goes on: {change.detail}", done)
+    raise Failure(steps[0], None, f"not done after {PASSES} passes over all steps: run plan and look", done)
+
+
+def _look(context: Context, step: Step[Any], *, removal: bool, done: list[Change]) -> list[Change]:
+    try:
+        facts = step.observe(context)
+    except Exception as error:
+        raise Failure(step, None, explain(error), done) from error
+    decide = step.decide_removal if removal else step.decide
+    return decide(context.settings, facts)
+
+
+def _refuse(step: Step[Any], changes: list[Change], done: list[Change]) -> None:
+    for change in changes:
+        if change.kind is Kind.REFUSED:
+            raise Failure(step, change, "; ".join([change.detail, *change.mend]), done)
+
+
+def _run(context: Context, step: Step[Any], progress: Progress, done: list[Change], *, removal: bool) -> list[Change]:
+    """Do what a step has to do now; answer what it leaves for a later pass."""
+    progress.step(step)
+    first: Change | None = None
+    since, tries, asked = context.clock(), 0, False
+    while True:
+        changes = _look(context, step, removal=removal, done=done)
+        _refuse(step, changes, done)
+        now = [change for change in changes if change.to_do and change.kind is not Kind.LATER]
+        if not now:
+            for note in (change for change in changes if change.kind is Kind.NOTE):
+                progress.noted(note)
+            return [change for change in changes if change.kind is Kind.LATER]
+        change = now[0]
+        if first is None or not _same(change, first):
+            since, tries, asked = context.clock(), 0, False
+        first = change
+        waited = context.clock() - since
+        if waited > _patience(change):
+            raise Failure(step, change, f"is not done after {waited.seconds} s: look at it in AWS's console", done)
+        if change.kind is Kind.WAIT:
+            progress.waiting(change, waited)
+        elif not asked:
+            asked = _make(context, step, change, progress, done, waited)
+            if asked:
+                continue
+        tries += 1
+        context.sleep(min(10, 0.5 * 1.5**tries))
+
+
+def _same(one: Change, other: Change) -> bool:
+    """What a wait says of itself may move on; another change of the same thing is another change."""
+    return one == other or (one.kind is Kind.WAIT and (one.kind, one.what) == (other.kind, other.what))
+
+
+def _patience(change: Change) -> timedelta:
+    if change.kind is Kind.WAIT:
+        return max(LONGEST_WAIT, timedelta(seconds=3 * change.expected_seconds))
+    return SEEN_WITHIN
+
+
+def _make(
+    context: Context, step: Step[Any], change: Change, progress: Progress, done: list[Change], waited: timedelta
+) -> bool:
+    """Make a change; answer False if AWS has not heard yet of what it rests on, so that it is to be tried again."""
+    if not waited:
+        progress.began(change)
+    if change.do is None:
+        raise Failure(step, change, "is not ours to do: see the plan", done)
+    try:
+        change.do(context)
+    except ClientError as error:
+        if code_of(error).endswith(NOT_SEEN_YET) and waited < HEARD_WITHIN:
+            return False
+        raise Failure(step, change, explain(error), done) from error
+    except Exception as error:
+        raise Failure(step, change, explain(error), done) from error
+    done.append(change)
+    return True

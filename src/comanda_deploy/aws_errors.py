@@ -72,9 +72,8 @@ def _of_answer(error: ClientError) -> str:
         return f"AWS does not allow {call} ({said}): have an administrator run comanda-deploy bootstrap"
     if code in THROTTLED:
         return f"AWS throttles {call} and went on throttling: run it again in a minute"
-    if status := error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0):
-        if int(status) >= 500:
-            return f"AWS failed at {call} ({code or status}): run it again in a minute"
+    if (status := error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) and int(status) >= 500:
+        return f"AWS failed at {call} ({code or status}): run it again in a minute"
     return f"AWS refuses {call}: {code}: {said}"
 
 

@@ -15,6 +15,9 @@ import msgspec
 
 from comanda_deploy.errors import DeployError
 
+KEEPABLE = ("volumes", "snapshots", "images", "secrets", "logs")
+"""What `destroy` can leave behind."""
+
 FILE = Path(__file__).parents[2] / "infra" / "settings.toml"
 
 

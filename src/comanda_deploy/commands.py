@@ -1,0 +1,257 @@
+"""The commands: what each asks, does, and says in the end."""
+
+import json
+import os
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from getpass import getpass
+from typing import Any
+
+import boto3
+import msgspec
+from botocore.session import Session as BotocoreSession
+
+from comanda_deploy import engine, inventory, operator_tools, report, sign_in
+from comanda_deploy import lock as locks
+from comanda_deploy.context import Context
+from comanda_deploy.errors import DeployError
+from comanda_deploy.names import CLUSTER
+from comanda_deploy.runbook import BOOTSTRAP, REMOVAL, STEPS, named
+from comanda_deploy.settings import KEEPABLE, Settings, read_settings
+from comanda_deploy.status import as_text, status_of
+from comanda_deploy.step import Step
+from comanda_deploy.steps import roles
+
+SOMETHING_TO_DO = 2
+
+
+def plan(options: Namespace) -> int:
+    """Say what apply would do."""
+    context = _context(options)
+    plans = engine.plan(context, STEPS)
+    _show(plans, options)
+    to_do = any(each.to_do for each in plans)
+    if to_do and not options.json:
+        print("Next: comanda-deploy apply")
+    return SOMETHING_TO_DO if to_do else 0
+
+
+def apply(options: Namespace) -> int:
+    """Make all of it so."""
+    return _apply(_context(options), STEPS, options, why="apply", again="comanda-deploy apply")
+
+
+def step(options: Namespace) -> int:
+    """Make one step so, or several."""
+    context = _context(options)
+    steps = [named(name) for name in options.names]
+    if options.only_plan:
+        plans = engine.plan(context, steps)
+        _show(plans, options)
+        return SOMETHING_TO_DO if any(each.to_do for each in plans) else 0
+    names = " ".join(options.names)
+    return _apply(context, steps, options, why=f"step {names}", again=options.verb or f"comanda-deploy step {names}")
+
+
+def bootstrap(options: Namespace) -> int:
+    """Make the operator's user and every role, or take them away."""
+    if options.only_print:
+        print(roles.console_way())
+        return 0
+    context = _context(options)
+    return _apply(
+        context,
+        BOOTSTRAP,
+        options,
+        why="bootstrap",
+        again="comanda-deploy bootstrap",
+        removal=options.remove,
+        locked=False,  # the lock is the operator's; whoever bootstraps may stand before there is one
+    )
+
+
+def destroy(options: Namespace) -> int:
+    """Take all of it down, and prove that nothing is left."""
+    context = _context(options)
+    if options.keep is not None:
+        context.settings = _keeping(context.settings, options.keep)
+    kept = ", ".join(context.settings.destroy.keep) or "nothing"
+    plans = engine.plan(context, REMOVAL, removal=True)
+    if any(each.to_do for each in plans):
+        print(report.as_text(plans))
+        print(f"Kept: {kept}.")
+        _confirm(options, f"This deletes the cluster and what is in it. Type its name, {CLUSTER}: ", CLUSTER)
+        with locks.locked(context, "destroy"):
+            _carry_out(context, REMOVAL, again="comanda-deploy destroy", removal=True)
+    found = inventory.take(context)
+    print(inventory.as_text(found))
+    if left := [thing for thing in found if not thing.kept]:
+        raise DeployError(f"{len(left)} things are left that were not to be kept: run comanda-deploy destroy again")
+    return 0
+
+
+def status(options: Namespace) -> int:
+    """Say how things are."""
+    context = _context(options)
+    found = status_of(context)
+    print(json.dumps(msgspec.to_builtins(found), indent=2, ensure_ascii=False) if options.json else as_text(found))
+    return 0 if found.healthy else 1
+
+
+def lock(options: Namespace) -> int:
+    """Keep others away."""
+    holder = locks.take(_context(options), options.why, stays=True)
+    print(f"Locked by {holder}. Next: comanda-deploy unlock, when it is over")
+    return 0
+
+
+def unlock(options: Namespace) -> int:
+    """Let others in again."""
+    context = _context(options)
+    holder = locks.holder_of(context)
+    if holder is None:
+        print("It is not locked.")
+        return 0
+    _confirm(options, f"Locked by {holder}. Take the lock away? [y/N] ")
+    locks.release(context, holder)
+    print("Unlocked.")
+    return 0
+
+
+def env(options: Namespace) -> int:
+    """Print what the scripts' environment is made of."""
+    settings = read_settings(options.settings)
+    values = {
+        "AWS_REGION": settings.aws.region,
+        "AWS_DEFAULT_REGION": settings.aws.region,
+        "AWS_PROFILE": None if _has_keys() else os.environ.get("AWS_PROFILE") or settings.aws.profile,
+        "COMANDA_SETTINGS": str(options.settings.resolve()) if options.settings else None,
+        "COMANDA_CLUSTER": CLUSTER,
+        "PATH": f"{operator_tools.folder()}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    for name, value in values.items():
+        if value is not None:
+            print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def setup_env(options: Namespace) -> int:
+    """Install the operator's tools."""
+    return operator_tools.set_up(read_settings(options.settings), yes=options.yes)
+
+
+def setup_aws_auth(options: Namespace) -> int:
+    """Sign in."""
+    return sign_in.sign_in(
+        read_settings(options.settings),
+        yes=options.yes,
+        sso_start_url=options.sso_start_url,
+        sso_region=options.sso_region,
+    )
+
+
+def ecr_login(options: Namespace) -> int:
+    """Let an image be pushed."""
+    return sign_in.ecr_login(_context(options))
+
+
+def _context(options: Namespace) -> Context:
+    settings = read_settings(options.settings)
+    environment = dict(os.environ)
+    environment["PATH"] = f"{operator_tools.folder()}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    environment.setdefault("AWS_REGION", settings.aws.region)
+    return Context(
+        settings=settings,
+        session=_session(settings),
+        environment=environment,
+        ask=getpass if sys.stdin.isatty() else None,
+    )
+
+
+def _session(settings: Settings) -> boto3.Session:
+    """Answer boto3's session: AWS_PROFILE goes first, then keys in the environment, then the settings' profile."""
+    profile: str | None = None
+    if not os.environ.get("AWS_PROFILE") and not _has_keys():
+        known = BotocoreSession().available_profiles
+        profile = settings.aws.profile if settings.aws.profile in known else None
+    return boto3.Session(profile_name=profile, region_name=settings.aws.region)
+
+
+def _has_keys() -> bool:
+    return bool(os.environ.get("AWS_ACCESS_KEY_ID"))
+
+
+def _show(plans: Sequence[engine.StepPlan], options: Namespace) -> None:
+    print(report.as_json(plans) if options.json else report.as_text(plans))
+
+
+def _apply(
+    context: Context,
+    steps: Sequence[Step[Any]],
+    options: Namespace,
+    *,
+    why: str,
+    again: str,
+    removal: bool = False,
+    locked: bool = True,
+) -> int:
+    plans = engine.plan(context, steps, removal=removal)
+    print(report.as_text(plans))
+    if not any(each.to_do for each in plans):
+        print("Nothing to do: all of it is as it should be.")
+        return 0
+    _confirm(options, "Go on? [y/N] ")
+    if locked:
+        with locks.locked(context, why):
+            done = _carry_out(context, steps, again=again, removal=removal)
+    else:
+        done = _carry_out(context, steps, again=again, removal=removal)
+    print(f"Done: {done} changes. Next: {_next(steps, removal=removal)}")
+    return 0
+
+
+def _carry_out(context: Context, steps: Sequence[Step[Any]], *, again: str, removal: bool = False) -> int:
+    progress = report.Terminal(context)
+    try:
+        return len(engine.apply(context, steps, progress, removal=removal))
+    except engine.Failure as failure:
+        raise DeployError(
+            f"{failure}\n"
+            f"  {len(failure.done)} changes were made and stay; nothing else was touched, and the lock is free.\n"
+            f"  Mend the cause, then go on with: {again}   (comanda-deploy plan says what is left)"
+        ) from failure
+
+
+def _next(steps: Sequence[Step[Any]], *, removal: bool) -> str:
+    if removal:
+        return "nothing; the account is as it was"
+    if steps is BOOTSTRAP:
+        return f"make an access key for {roles.OPERATOR_USER}, then infra/scripts/eks-cluster-deploy.sh setup-aws-auth"
+    return "comanda-deploy status" if steps is STEPS else "comanda-deploy plan"
+
+
+def _confirm(options: Namespace, question: str, answer: str | None = None) -> None:
+    """Ask, unless --yes was given.
+
+    Raises:
+        DeployError: the answer is no, or nobody is there to answer.
+    """
+    if options.yes:
+        return
+    if not sys.stdin.isatty():
+        raise DeployError("nobody is there to be asked: say --yes")
+    try:
+        said = input(question).strip()
+    except EOFError:
+        said = ""
+    if said != answer if answer else said.lower() not in {"y", "yes", "s", "sim"}:
+        raise DeployError("nothing was touched")
+
+
+def _keeping(settings: Settings, kinds: str) -> Settings:
+    keep = () if kinds == "none" else tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
+    if unknown := set(keep) - set(KEEPABLE):
+        raise DeployError(f"--keep {', '.join(sorted(unknown))}: allowed is {', '.join(KEEPABLE)}, or none")
+    return msgspec.structs.replace(settings, destroy=msgspec.structs.replace(settings.destroy, keep=keep))

@@ -58,8 +58,8 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
-    settings = argparse.ArgumentParser(add_help=False)
+def _parser() -> _Parser:
+    settings = _Parser(add_help=False)
     settings.add_argument(
         "--settings",
         type=Path,
@@ -68,9 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what differs here from infra/settings.toml (or COMANDA_SETTINGS)",
     )
     settings.add_argument("--as", dest="verb", metavar="VERB", help=argparse.SUPPRESS)
-    asks = argparse.ArgumentParser(add_help=False)
+    asks = _Parser(add_help=False)
     asks.add_argument("--yes", "-y", action="store_true", help="do not ask before anything is changed")
-    as_json = argparse.ArgumentParser(add_help=False)
+    as_json = _Parser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="for scripts")
 
     parser = _Parser(
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, about: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def command(name: str, about: str, *parents: _Parser) -> _Parser:
         return commands.add_parser(name, help=about, description=about, parents=[settings, *parents])
 
     bootstrap = command(

@@ -1,0 +1,118 @@
+"""The emulated account: started, given to whoever asks over HTTP, ended."""
+
+import logging
+import os
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+# Moto reads it when it is imported: without it IAM lacks AWS's own policies.
+os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+
+from moto.server import ThreadedMotoServer
+
+from comanda_testbed.eks import Eks
+from comanda_testbed.faults import Fault, Faults
+from comanda_testbed.front import Front, serve
+from comanda_testbed.kubernetes import Kubernetes
+from comanda_testbed.simulation import Simulation
+
+REGION = "sa-east-1"
+BIN = Path(__file__).parent / "bin"
+
+
+@dataclass
+class TestBed:
+    """A running account.
+
+    Args:
+        url: what AWS_ENDPOINT_URL is to be.
+    """
+
+    __test__ = False  # not a test, whatever pytest thinks of its name
+
+    url: str
+    eks: Eks
+    kubernetes: Kubernetes
+    faults: Faults
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to be in this account, and in no other."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "AKIATESTBEDADMIN0000",
+            "AWS_SECRET_ACCESS_KEY": "of-the-test-bed",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "COMANDA_TESTBED_PYTHON": sys.executable,
+            "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        }
+
+    def session(self) -> boto3.Session:
+        """Answer a session of the account's administrator."""
+        return boto3.Session("AKIATESTBEDADMIN0000", "of-the-test-bed", region_name=REGION)
+
+    def client(self, service: str) -> Any:
+        """Answer a client of the account's administrator, for what a test does by hand."""
+        make: Any = self.session().client
+        return make(service, endpoint_url=self.url)
+
+    def arm(self, action: str, **fault: Any) -> Fault:
+        """Let AWS fail the next call of an action ("ec2:CreateVpc"), as `faults.Fault` says."""
+        armed = Fault(action, **fault)
+        self.faults.arm(armed)
+        return armed
+
+    @property
+    def calls(self) -> list[str]:
+        """Every call that came, in order."""
+        return self.faults.calls
+
+
+@contextmanager
+def running_testbed(port: int = 0, looks: int = 1) -> Iterator[TestBed]:
+    """Run an account until the block ends; one at a time in a process, since moto's state is the process's.
+
+    Args:
+        port: on loopback; 0 takes a free one.
+        looks: how often a thing of EKS is looked at before it is done.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    address = moto.get_host_and_port()
+    moto_url = f"http://{address[0]}:{address[1]}"
+    clients: dict[str, Any] = {}
+
+    def client(service: str) -> Any:
+        if service not in clients:
+            make: Any = boto3.Session("AKIATESTBEDADMIN0000", "of-the-test-bed", region_name=REGION).client
+            clients[service] = make(service, endpoint_url=moto_url)
+        return clients[service]
+
+    eks = Eks(client, REGION, looks)
+    kubernetes = Kubernetes(eks, client)
+    simulation = Simulation(client)
+    faults = Faults()
+    server = serve(Front(address, eks, kubernetes, simulation, faults), port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield TestBed(f"http://127.0.0.1:{server.server_address[1]}", eks, kubernetes, faults)
+    finally:
+        server.shutdown()
+        server.server_close()
+        simulation.close()
+        urllib.request.urlopen(urllib.request.Request(f"{moto_url}/moto-api/reset", method="POST")).close()  # noqa: S310
+        moto.stop()

@@ -1,0 +1,121 @@
+"""`helm` and `kubectl` in an emulated account: as much of them as the deployment tool uses, and no Kubernetes."""
+
+import argparse
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def ask(method: str, path: str, **body: Any) -> Any:
+    """Answer what the stand-in of the API server says.
+
+    Raises:
+        SystemExit: what it refuses, as the command would say it.
+    """
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        f"{os.environ['AWS_ENDPOINT_URL']}/_kubernetes/{path}", json.dumps(body).encode(), method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - loopback
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"Error: {json.load(error)['message']}") from error
+
+
+def helm(arguments: list[str]) -> int:
+    """Answer `helm version`, `list`, `get values`, `upgrade --install` and `uninstall`."""
+    parser = argparse.ArgumentParser(prog="helm")
+    parser.add_argument("--kube-context")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("version").add_argument("--template")
+    listing = commands.add_parser("list")
+    listing.add_argument("--all-namespaces", action="store_true")
+    listing.add_argument("--output")
+    get = commands.add_parser("get")
+    get.add_argument("what", choices=["values"])
+    get.add_argument("name")
+    get.add_argument("--namespace", required=True)
+    get.add_argument("--output")
+    upgrade = commands.add_parser("upgrade")
+    upgrade.add_argument("name")
+    upgrade.add_argument("chart")
+    for flag in ("--repo", "--version", "--namespace", "--values"):
+        upgrade.add_argument(flag, required=True)
+    for flag in ("--install", "--create-namespace", "--wait", "--rollback-on-failure", "--atomic"):
+        upgrade.add_argument(flag, action="store_true")
+    upgrade.add_argument("--set-json", action="append", default=[])
+    upgrade.add_argument("--timeout")
+    uninstall = commands.add_parser("uninstall")
+    uninstall.add_argument("name")
+    uninstall.add_argument("--namespace", required=True)
+    uninstall.add_argument("--wait", action="store_true")
+    uninstall.add_argument("--timeout")
+    options = parser.parse_args(arguments)
+    if options.command == "version":
+        print("v4.3.1", end="")
+    elif options.command == "list":
+        fields = ("name", "namespace", "revision", "updated", "status", "chart", "app_version")
+        found = ask("GET", "releases")["releases"]
+        print(json.dumps([{field: str(each.get(field, "")) for field in fields} for each in found]))
+    elif options.command == "get":
+        for each in ask("GET", "releases")["releases"]:
+            if (each["name"], each["namespace"]) == (options.name, options.namespace):
+                print(json.dumps(each["values"]))
+                return 0
+        raise SystemExit("Error: release: not found")
+    elif options.command == "upgrade":
+        values = yaml.safe_load(Path(options.values).read_text(encoding="utf-8")) or {}
+        for each in options.set_json:
+            key, _, text = each.partition("=")
+            _put(values, key.split("."), json.loads(text))
+        chart = f"{options.chart}-{options.version.removeprefix('v')}"
+        ask("PUT", "releases", name=options.name, namespace=options.namespace, chart=chart, values=values)
+    else:
+        ask("DELETE", "releases", name=options.name, namespace=options.namespace)
+    return 0
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        values = values.setdefault(key, {})
+    values[path[-1]] = value
+
+
+def kubectl(arguments: list[str]) -> int:
+    """Answer `kubectl get` and `kubectl delete ingress`."""
+    parser = argparse.ArgumentParser(prog="kubectl")
+    parser.add_argument("--context")
+    parser.add_argument("--request-timeout")
+    commands = parser.add_subparsers(dest="command", required=True)
+    get = commands.add_parser("get")
+    get.add_argument("kinds")
+    get.add_argument("--all-namespaces", action="store_true")
+    get.add_argument("--output")
+    delete = commands.add_parser("delete")
+    delete.add_argument("kind")
+    delete.add_argument("name")
+    delete.add_argument("--namespace", required=True)
+    delete.add_argument("--wait")
+    delete.add_argument("--ignore-not-found", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.command == "get":
+        kinds = {
+            kind.removesuffix("es") if kind == "ingresses" else kind.removesuffix("s")
+            for kind in options.kinds.split(",")
+        }
+        items = [each for each in ask("GET", "objects")["items"] if each["kind"].lower() in kinds]
+        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    else:
+        ask("DELETE", "ingresses", namespace=options.namespace, name=options.name)
+    return 0
+
+
+if __name__ == "__main__":
+    command = {"helm": helm, "kubectl": kubectl}[sys.argv[1]]
+    raise SystemExit(command(sys.argv[2:]))

@@ -1,0 +1,124 @@
+"""What of a cluster the deployment tool sees: helm's releases, nodes, ingresses. No Kubernetes: its answers only.
+
+The commands `helm` and `kubectl` in `bin` ask it over HTTP. A real Kubernetes is another test's business.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from comanda_testbed.eks import Eks
+from comanda_testbed.shapes import Refusal
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Kubernetes:
+    """The API server's stand-in.
+
+    Args:
+        eks: whose cluster it is: without an active one, with nodes, nothing can be installed.
+        client: answers a boto3 client, for what controllers do in AWS.
+    """
+
+    eks: Eks
+    client: Callable[[str], Any]
+    releases: dict[tuple[str, str], Json] = field(default_factory=dict)
+    ingresses: dict[tuple[str, str], Json] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def call(self, method: str, path: str, body: Json) -> Json:
+        """Answer one request of the commands, or of a test.
+
+        Raises:
+            Refusal: the cluster cannot be reached, or there is no such thing.
+        """
+        with self._lock:
+            self._reachable()
+            handler = {
+                ("GET", "releases"): self._list,
+                ("PUT", "releases"): self._install,
+                ("DELETE", "releases"): self._uninstall,
+                ("GET", "objects"): self._objects,
+                ("PUT", "ingresses"): self._expose,
+                ("DELETE", "ingresses"): self._delete_ingress,
+            }.get((method, path.strip("/")))
+            if handler is None:
+                raise Refusal("NotFound", f"the test bed has no {method} {path}", 404)
+            return handler(body)
+
+    def _reachable(self) -> None:
+        cluster = self.eks.clusters.get("comanda")
+        if cluster is None or cluster.body["status"] not in {"ACTIVE", "UPDATING"}:
+            raise Refusal("Unreachable", "Kubernetes cluster unreachable: no such host", 503)
+
+    def _list(self, body: Json) -> Json:
+        del body
+        return {"releases": list(self.releases.values())}
+
+    def _install(self, body: Json) -> Json:
+        cluster = self.eks.clusters["comanda"]
+        if not any(group.body["status"] == "ACTIVE" for group in cluster.groups.values()):
+            raise Refusal("Timeout", "timed out waiting for the condition: no node to run on", 500)
+        key = (body["namespace"], body["name"])
+        revision = self.releases[key]["revision"] + 1 if key in self.releases else 1
+        self.releases[key] = {**body, "revision": revision, "status": "deployed", "updated": _now()}
+        return self.releases[key]
+
+    def _uninstall(self, body: Json) -> Json:
+        key = (body["namespace"], body["name"])
+        if key not in self.releases:
+            raise Refusal("NotFound", f"Release not loaded: {body['name']}: release: not found", 404)
+        return self.releases.pop(key)
+
+    def _objects(self, body: Json) -> Json:
+        del body
+        for key, ingress in list(self.ingresses.items()):
+            if "deletionTimestamp" in ingress["metadata"] and self._controller_runs():
+                self._forget(key)
+        nodes = [
+            {
+                "kind": "Node",
+                "metadata": {"name": f"{name}-{number}", "labels": group.body["labels"]},
+                "status": {"nodeInfo": {"kubeletVersion": f"v{group.body['version']}.4"}, "conditions": [READY]},
+            }
+            for name, group in self.eks.clusters["comanda"].groups.items()
+            if group.body["status"] == "ACTIVE"
+            for number in range(group.body["scalingConfig"]["desiredSize"])
+        ]
+        return {"items": [*nodes, *self.ingresses.values()]}
+
+    def _expose(self, body: Json) -> Json:
+        """An ingress appears, and its controller makes a load balancer for it."""
+        key = (body["namespace"], body["name"])
+        self.ingresses[key] = {"kind": "Ingress", "metadata": dict(body), "spec": {}}
+        subnets = self.eks.clusters["comanda"].body["resourcesVpcConfig"]["subnetIds"]
+        made = self.client("elbv2").create_load_balancer(
+            Name=f"k8s-{body['namespace']}-{body['name']}",
+            Subnets=subnets,
+            Tags=[{"Key": "elbv2.k8s.aws/cluster", "Value": "comanda"}, {"Key": "Project", "Value": "comanda"}],
+        )
+        self.ingresses[key]["balancer"] = made["LoadBalancers"][0]["LoadBalancerArn"]
+        return self.ingresses[key]
+
+    def _delete_ingress(self, body: Json) -> Json:
+        key = (body["namespace"], body["name"])
+        if key in self.ingresses:
+            self.ingresses[key]["metadata"]["deletionTimestamp"] = _now()
+        return {}
+
+    def _controller_runs(self) -> bool:
+        return any(name == "aws-load-balancer-controller" for _, name in self.releases)
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        self.client("elbv2").delete_load_balancer(LoadBalancerArn=self.ingresses.pop(key)["balancer"])
+
+
+READY = {"type": "Ready", "status": "True"}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -105,10 +105,7 @@ def kubectl(arguments: list[str]) -> int:
     delete.add_argument("--ignore-not-found", action="store_true")
     options = parser.parse_args(arguments)
     if options.command == "get":
-        kinds = {
-            kind.removesuffix("es") if kind == "ingresses" else kind.removesuffix("s")
-            for kind in options.kinds.split(",")
-        }
+        kinds = {"ingress" if kind == "ingresses" else kind.removesuffix("s") for kind in options.kinds.split(",")}
         items = [each for each in ask("GET", "objects")["items"] if each["kind"].lower() in kinds]
         print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     else:

@@ -1,0 +1,168 @@
+"""Step 11: the secrets in Secrets Manager: made where they are ours, asked for where they are Mercado Pago's."""
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from comanda_deploy.aws_errors import code_of
+from comanda_deploy.context import Context
+from comanda_deploy.errors import DeployError
+from comanda_deploy.names import API_SECRET, DATABASE_SECRET, tag_list
+from comanda_deploy.settings import Settings
+from comanda_deploy.step import Change, Kind, Step
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A value that only the operator knows.
+
+    Args:
+        what: how it is asked for. shape: what it must look like.
+    """
+
+    what: str
+    shape: str
+
+
+ASKED = {
+    "MERCADO_PAGO_ACCESS_TOKEN": Asked(
+        "Mercado Pago's access token (APP_USR-... or TEST-...)", r"(APP_USR|TEST)-\S{8,}"
+    ),
+    "MERCADO_PAGO_WEBHOOK_SECRET": Asked("the secret signature of its webhooks", r"\S{16,}"),
+    "PAYER_EMAIL": Asked("the e-mail address that stands for the payer", r"[^@\s]+@[^@\s]+\.[^@\s]+"),
+}
+"""In the entry of the API: its settings under their own names."""
+
+GENERATED = ("OWNER_PASSWORD", "API_A_PASSWORD", "API_B_PASSWORD", "METRICS_PASSWORD")
+"""In the entry of the database: its users. Two of the API's, so that one can rotate while the other serves."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry as it is: which keys it has, never what they hold."""
+
+    keys: frozenset[str] = frozenset()
+    exists: bool = False
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
+class SecretsFacts:
+    """Both entries."""
+
+    api: Entry = Entry()
+    database: Entry = Entry()
+
+
+class Secrets(Step[SecretsFacts]):
+    """A value that is there is never touched: what was set by hand, or rotated, stays."""
+
+    name = "secrets"
+    about = "the settings of API and database in Secrets Manager, apart"
+    verbs = ("create-secrets",)
+
+    def observe(self, context: Context) -> SecretsFacts:
+        """Read which keys the entries have."""
+        return SecretsFacts(_entry(context, API_SECRET), _entry(context, DATABASE_SECRET))
+
+    def decide(self, settings: Settings, facts: SecretsFacts) -> list[Change]:  # noqa: ARG002 - none applies
+        """Restore, make, and fill in what is missing."""
+        changes = []
+        for name, entry, wanted, fill in (
+            (DATABASE_SECRET, facts.database, GENERATED, _generate),
+            (API_SECRET, facts.api, tuple(ASKED), _ask),
+        ):
+            what = f"secret {name}"
+            if entry.deleted:
+                detail = "it was to be deleted: taken back"
+                changes.append(Change(Kind.CHANGE, what, detail, do=partial(_restore, name=name)))
+            missing = [key for key in wanted if key not in entry.keys]
+            if missing:
+                do = partial(_fill, name=name, wanted=tuple(wanted), fill=fill)
+                kind = Kind.CHANGE if entry.exists else Kind.CREATE
+                changes.append(Change(kind, what, ", ".join(missing), do=do))
+        return changes
+
+    def decide_removal(self, settings: Settings, facts: SecretsFacts) -> list[Change]:
+        """Delete both for good: one that waits for its deletion would keep its name from the next deployment."""
+        changes = []
+        for name, entry in ((API_SECRET, facts.api), (DATABASE_SECRET, facts.database)):
+            if not entry.exists:
+                continue
+            if "secrets" in settings.destroy.keep:
+                changes.append(Change(Kind.NOTE, f"secret {name}", "kept"))
+            else:
+                changes.append(Change(Kind.DELETE, f"secret {name}", do=partial(_delete, name=name)))
+        return changes
+
+
+def _entry(context: Context, name: str) -> Entry:
+    client = context.client("secretsmanager")
+    try:
+        described = client.describe_secret(SecretId=name)
+        if described.get("DeletedDate"):
+            return Entry(exists=True, deleted=True)
+        text = client.get_secret_value(SecretId=name).get("SecretString", "{}")
+    except ClientError as error:
+        if code_of(error) == "ResourceNotFoundException":
+            return Entry()
+        raise
+    return Entry(frozenset(key for key, value in _read(name, text).items() if value), exists=True)
+
+
+def _read(name: str, text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise DeployError(f"secret {name} is no JSON object: mend it in the Secrets Manager console") from error
+    if not isinstance(values, dict):
+        raise DeployError(f"secret {name} is no JSON object: mend it in the Secrets Manager console")
+    return values
+
+
+def _fill(context: Context, name: str, wanted: tuple[str, ...], fill: Callable[[Context, str], str]) -> None:
+    """Add what is missing to what is there just now, and make the entry if it is not there."""
+    client = context.client("secretsmanager")
+    try:
+        values = _read(name, client.get_secret_value(SecretId=name).get("SecretString", "{}"))
+        exists = True
+    except ClientError as error:
+        if code_of(error) != "ResourceNotFoundException":
+            raise
+        values, exists = {}, False
+    values.update({key: fill(context, key) for key in wanted if not values.get(key)})
+    text = json.dumps(values)
+    if exists:
+        client.put_secret_value(SecretId=name, SecretString=text)
+    else:
+        client.create_secret(Name=name, SecretString=text, Tags=tag_list())
+
+
+def _generate(context: Context, key: str) -> str:  # noqa: ARG001 - as `_ask`
+    return secrets.token_urlsafe(32)
+
+
+def _ask(context: Context, key: str) -> str:
+    asked = ASKED[key]
+    value = context.environment.get(key, "").strip()
+    if not value:
+        if context.ask is None:
+            raise DeployError(f"{key} is needed and nobody is there to be asked: set it in the environment")
+        value = context.ask(f"{key}, {asked.what}: ").strip()
+    if not re.fullmatch(asked.shape, value):
+        raise DeployError(f"{key} does not look like {asked.what}: look it up and give it again")
+    return value
+
+
+def _restore(context: Context, name: str) -> None:
+    context.client("secretsmanager").restore_secret(SecretId=name)
+
+
+def _delete(context: Context, name: str) -> None:
+    context.client("secretsmanager").delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)

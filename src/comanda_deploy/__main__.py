@@ -104,11 +104,6 @@ def _parser() -> _Parser:
     lock.add_argument("--why", required=True, help="what for: others read it")
     command("unlock", "Take the lock away, whoever holds it", asks)
     command("env", "Print the environment of the scripts, for a shell to read")
-    command("setup-env", "Install kubectl, helm and the AWS CLI for this user, and say their versions", asks)
-    sign_in = command("setup-aws-auth", "Sign in to AWS: SSO or access keys, into a profile of their own", asks)
-    sign_in.add_argument("--sso-start-url", metavar="URL", help="sign in by IAM Identity Center at this address")
-    sign_in.add_argument("--sso-region", metavar="REGION", help="where that stands, if not where Comanda does")
-    command("ecr-login", "Let docker, podman or skopeo push to the account's registry for twelve hours", asks)
     return parser
 
 

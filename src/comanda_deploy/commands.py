@@ -13,11 +13,11 @@ import boto3
 import msgspec
 from botocore.session import Session as BotocoreSession
 
-from comanda_deploy import engine, inventory, operator_tools, report, sign_in
+from comanda_deploy import engine, inventory, report
 from comanda_deploy import lock as locks
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
-from comanda_deploy.names import CLUSTER
+from comanda_deploy.names import CLUSTER, OPERATOR_USER
 from comanda_deploy.runbook import BOOTSTRAP, REMOVAL, STEPS, named
 from comanda_deploy.settings import KEEPABLE, Settings, read_settings
 from comanda_deploy.status import as_text, status_of
@@ -129,7 +129,6 @@ def env(options: Namespace) -> int:
         "AWS_PROFILE": None if _has_keys() else os.environ.get("AWS_PROFILE") or settings.aws.profile,
         "COMANDA_SETTINGS": str(options.settings.resolve()) if options.settings else None,
         "COMANDA_CLUSTER": CLUSTER,
-        "PATH": f"{operator_tools.folder()}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     for name, value in values.items():
         if value is not None:
@@ -137,30 +136,9 @@ def env(options: Namespace) -> int:
     return 0
 
 
-def setup_env(options: Namespace) -> int:
-    """Install the operator's tools."""
-    return operator_tools.set_up(read_settings(options.settings), yes=options.yes)
-
-
-def setup_aws_auth(options: Namespace) -> int:
-    """Sign in."""
-    return sign_in.sign_in(
-        read_settings(options.settings),
-        yes=options.yes,
-        sso_start_url=options.sso_start_url,
-        sso_region=options.sso_region,
-    )
-
-
-def ecr_login(options: Namespace) -> int:
-    """Let an image be pushed."""
-    return sign_in.ecr_login(_context(options))
-
-
 def _context(options: Namespace) -> Context:
     settings = read_settings(options.settings)
     environment = dict(os.environ)
-    environment["PATH"] = f"{operator_tools.folder()}{os.pathsep}{environment.get('PATH', os.defpath)}"
     environment.setdefault("AWS_REGION", settings.aws.region)
     return Context(
         settings=settings,
@@ -228,7 +206,7 @@ def _next(steps: Sequence[Step[Any]], *, removal: bool) -> str:
     if removal:
         return "nothing; the account is as it was"
     if steps is BOOTSTRAP:
-        return f"make an access key for {roles.OPERATOR_USER}, then infra/scripts/eks-cluster-deploy.sh setup-aws-auth"
+        return f"make an access key for {OPERATOR_USER}, then infra/scripts/eks-cluster-deploy.sh setup-aws-auth"
     return "comanda-deploy status" if steps is STEPS else "comanda-deploy plan"
 
 

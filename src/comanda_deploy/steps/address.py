@@ -123,7 +123,7 @@ def _name_changes(host: str, facts: AddressFacts) -> Iterator[Change]:
 
 def _zone(context: Context) -> str:
     address = context.settings.address
-    found = [zone for zone in context.pages("route53", "list_hosted_zones", "HostedZones")]
+    found = context.pages("route53", "list_hosted_zones", "HostedZones")
     public = {zone["Name"].rstrip("."): zone["Id"] for zone in found if not zone["Config"].get("PrivateZone")}
     if address.hosted_zone:
         return str(public.get(address.hosted_zone, ""))

@@ -1,0 +1,95 @@
+"""How things are: health, drift, versions and the days that are left of them, and who is at work."""
+
+import msgspec
+
+from comanda_deploy import engine, lock
+from comanda_deploy.context import Context
+from comanda_deploy.names import CLUSTER
+from comanda_deploy.report import counts
+from comanda_deploy.runbook import STEPS
+from comanda_deploy.versions import lives
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of the cluster: its status in AWS's word, its version, and what is wrong with it."""
+
+    name: str
+    status: str
+    version: str
+    issues: list[str] = []
+
+
+class Version(msgspec.Struct, frozen=True):
+    """How long a version is maintained."""
+
+    what: str
+    ends: str
+    days_left: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """All of it.
+
+    Args:
+        drift: how many changes `apply` would make, by kind.
+    """
+
+    account: str
+    region: str
+    parts: list[Part]
+    drift: dict[str, int]
+    versions: list[Version]
+    locked_by: str | None
+    healthy: bool
+
+
+def status_of(context: Context) -> Status:
+    """Answer how things are; nothing is touched."""
+    parts = _parts(context)
+    plans = engine.plan(context, STEPS)
+    holder = lock.holder_of(context)
+    well = bool(parts) and all(part.status == "ACTIVE" and not part.issues for part in parts)
+    return Status(
+        account=context.account_id,
+        region=context.region,
+        parts=parts,
+        drift={kind: count for kind, count in counts(plans).items() if kind != "unchanged_steps"},
+        versions=[Version(each.what, each.ends.isoformat(), each.days_left) for each in lives(context)],
+        locked_by=str(holder) if holder else None,
+        healthy=well and not any(each.to_do for each in plans),
+    )
+
+
+def as_text(status: Status) -> str:
+    """Answer it as a person reads it."""
+    lines = [f"Account {status.account}, region {status.region}"]
+    if not status.parts:
+        lines.append("There is no cluster. Next: comanda-deploy plan")
+    for part in status.parts:
+        lines.append(f"  {part.status:10} {part.name} {part.version}")
+        lines += [f"             {issue}" for issue in part.issues]
+    to_do = {kind: count for kind, count in status.drift.items() if count and kind != "note"}
+    said = ", ".join(f"{count} to {kind}" for kind, count in to_do.items())
+    lines.append(f"Drift: {said}. Next: comanda-deploy plan" if to_do else "Drift: none")
+    lines += [f"{each.what}: maintained until {each.ends}, {each.days_left} days" for each in status.versions]
+    lines.append(f"Locked by {status.locked_by}" if status.locked_by else "Not locked")
+    return "\n".join(lines)
+
+
+def _parts(context: Context) -> list[Part]:
+    if CLUSTER not in context.pages("eks", "list_clusters", "clusters"):
+        return []
+    eks = context.client("eks")
+    cluster = eks.describe_cluster(name=CLUSTER)["cluster"]
+    parts = [Part(f"cluster {CLUSTER}", cluster["status"], cluster["version"], _issues(cluster))]
+    for name in context.pages("eks", "list_nodegroups", "nodegroups", clusterName=CLUSTER):
+        group = eks.describe_nodegroup(clusterName=CLUSTER, nodegroupName=name)["nodegroup"]
+        parts.append(Part(f"node group {name}", group["status"], group["version"], _issues(group)))
+    for name in context.pages("eks", "list_addons", "addons", clusterName=CLUSTER):
+        addon = eks.describe_addon(clusterName=CLUSTER, addonName=name)["addon"]
+        parts.append(Part(f"add-on {name}", addon["status"], addon["addonVersion"], _issues(addon)))
+    return parts
+
+
+def _issues(thing: dict[str, dict[str, list[dict[str, str]]]]) -> list[str]:
+    return [f"{each['code']}: {each['message']}" for each in thing.get("health", {}).get("issues", [])]

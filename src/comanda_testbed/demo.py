@@ -1,0 +1,1 @@
+def demo() -> int: return 0

@@ -204,7 +204,7 @@ def _carry_out(context: Context, steps: Sequence[Step[Any]], *, again: str, remo
 
 def _next(steps: Sequence[Step[Any]], *, removal: bool) -> str:
     if removal:
-        return "nothing; the account is as it was"
+        return "nothing: of it the account has only AWS's own service-linked roles left, which cost nothing"
     if steps is BOOTSTRAP:
         return f"make an access key for {OPERATOR_USER}, then infra/scripts/eks-cluster-deploy.sh setup-aws-auth"
     return "comanda-deploy status" if steps is STEPS else "comanda-deploy plan"

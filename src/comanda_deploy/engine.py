@@ -5,10 +5,10 @@ anew. So a change may rest on what the facts held, a run that is killed anywhere
 AWS shows only seconds after it was made is waited for in one place: here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -28,6 +28,9 @@ LONGEST_WAIT = timedelta(minutes=15)
 
 NOT_SEEN_YET = ("NotFound", "NotFoundException", "NoSuchEntity", "DependencyViolation", "ResourceInUseException")
 """How AWS's codes end when one part of it has not heard yet of what another has just done."""
+
+
+Seen = TypeVar("Seen")
 
 
 class Progress(Protocol):
@@ -57,6 +60,12 @@ class StepPlan:
     def to_do(self) -> list[Change]:
         """The changes without the notes."""
         return [change for change in self.changes if change.to_do]
+
+    @property
+    def expected_seconds(self) -> int:
+        """How long AWS usually takes for all of them."""
+        each = [change.expected_seconds for change in self.to_do]
+        return max(each, default=0) if self.step.side_by_side else sum(each)
 
 
 class Failure(DeployError):
@@ -102,9 +111,21 @@ def apply(context: Context, steps: Sequence[Step[Any]], progress: Progress, *, r
     raise Failure(steps[0], None, f"not done after {PASSES} passes over all steps: run plan and look", done)
 
 
+def steadily(context: Context, look: Callable[[], Seen]) -> Seen:
+    """Answer what a look at AWS finds; it looks again where a thing went between being listed and being described."""
+    for tries in range(3):
+        try:
+            return look()
+        except ClientError as error:
+            if not code_of(error).endswith(NOT_SEEN_YET):
+                raise
+            context.sleep(1 + tries)
+    return look()
+
+
 def _look(context: Context, step: Step[Any], *, removal: bool, done: list[Change]) -> list[Change]:
     try:
-        facts = step.observe(context)
+        facts = steadily(context, lambda: step.observe(context))
     except Exception as error:
         raise Failure(step, None, explain(error), done) from error
     decide = step.decide_removal if removal else step.decide
@@ -121,7 +142,8 @@ def _run(context: Context, step: Step[Any], progress: Progress, done: list[Chang
     """Do what a step has to do now; answer what it leaves for a later pass."""
     progress.step(step)
     first: Change | None = None
-    since, tries, asked = context.clock(), 0, False
+    made: set[Change] = set()
+    since, tries = context.clock(), 0
     while True:
         changes = _look(context, step, removal=removal, done=done)
         _refuse(step, changes, done)
@@ -132,16 +154,23 @@ def _run(context: Context, step: Step[Any], progress: Progress, done: list[Chang
             return [change for change in changes if change.kind is Kind.LATER]
         change = now[0]
         if first is None or not _same(change, first):
-            since, tries, asked = context.clock(), 0, False
+            since, tries = context.clock(), 0
         first = change
         waited = context.clock() - since
         if waited > _patience(change):
             raise Failure(step, change, f"is not done after {waited.seconds} s: look at it in AWS's console", done)
         if change.kind is Kind.WAIT:
             progress.waiting(change, waited)
-        elif not asked:
-            asked = _make(context, step, change, progress, done, waited)
-            if asked:
+        elif change not in made:
+            for each in now if step.in_one_go else now[:1]:
+                if each in made or each.kind is Kind.WAIT:
+                    break
+                if not tries:
+                    progress.began(each)
+                if not _make(context, step, each, done, waited):
+                    break
+                made.add(each)
+            if change in made:
                 continue
         tries += 1
         context.sleep(min(10, 0.5 * 1.5**tries))
@@ -158,12 +187,8 @@ def _patience(change: Change) -> timedelta:
     return SEEN_WITHIN
 
 
-def _make(
-    context: Context, step: Step[Any], change: Change, progress: Progress, done: list[Change], waited: timedelta
-) -> bool:
+def _make(context: Context, step: Step[Any], change: Change, done: list[Change], waited: timedelta) -> bool:
     """Make a change; answer False if AWS has not heard yet of what it rests on, so that it is to be tried again."""
-    if not waited:
-        progress.began(change)
     if change.do is None:
         raise Failure(step, change, "is not ours to do: see the plan", done)
     try:

@@ -46,7 +46,7 @@ def as_text(plans: Sequence[StepPlan]) -> str:
         lines.append(f"AWS is still at {total['wait']} of them.")
     if total["later"]:
         lines.append(f"{total['later']} follow once what goes before them is done; apply comes to them by itself.")
-    if seconds := sum(change.expected_seconds for each in plans for change in each.to_do):
+    if seconds := sum(each.expected_seconds for each in plans):
         lines.append(f"AWS usually takes some {duration(timedelta(seconds=seconds))} for it.")
     return "\n".join(lines)
 
@@ -76,7 +76,9 @@ def described(change: Change) -> str:
 def duration(length: timedelta) -> str:
     """Answer a length of time, as "12 min 5 s"."""
     minutes, seconds = divmod(int(length.total_seconds()), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    if not minutes:
+        return f"{seconds} s"
+    return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
 
 
 def _expected(change: Change) -> str:

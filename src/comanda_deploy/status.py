@@ -45,7 +45,7 @@ class Status(msgspec.Struct, frozen=True):
 
 def status_of(context: Context) -> Status:
     """Answer how things are; nothing is touched."""
-    parts = _parts(context)
+    parts = engine.steadily(context, lambda: _parts(context))
     plans = engine.plan(context, STEPS)
     holder = lock.holder_of(context)
     well = bool(parts) and all(part.status == "ACTIVE" and not part.issues for part in parts)

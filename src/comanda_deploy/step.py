@@ -64,11 +64,16 @@ class Step(ABC, Generic[Facts]):
         name: as in `comanda-deploy step NAME` and in `docs/runbook.md`.
         about: what it makes, for people, one line.
         verbs: the runbook's verbs that run it.
+        side_by_side: whether AWS is at all of its things at once: then the longest counts.
+        in_one_go: whether no change of it rests on what those before it bring about: all are made before the next
+            look, as IAM's dozens of small ones.
     """
 
     name: str
     about: str
     verbs: tuple[str, ...] = ()
+    side_by_side = False
+    in_one_go = False
 
     @abstractmethod
     def observe(self, context: Context) -> Facts:

@@ -18,11 +18,11 @@ os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 from moto.server import ThreadedMotoServer
 
+from comanda_testbed.authorization import Simulator
 from comanda_testbed.eks import Eks
 from comanda_testbed.faults import Fault, Faults
 from comanda_testbed.front import Front, serve
 from comanda_testbed.kubernetes import Kubernetes
-from comanda_testbed.simulation import Simulation
 
 REGION = "sa-east-1"
 BIN = Path(__file__).parent / "bin"
@@ -103,9 +103,8 @@ def running_testbed(port: int = 0, looks: int = 1) -> Iterator[TestBed]:
 
     eks = Eks(client, REGION, looks)
     kubernetes = Kubernetes(eks, client)
-    simulation = Simulation(client)
     faults = Faults()
-    server = serve(Front(address, eks, kubernetes, simulation, faults), port)
+    server = serve(Front(address, eks, kubernetes, Simulator(client), faults), port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -113,6 +112,5 @@ def running_testbed(port: int = 0, looks: int = 1) -> Iterator[TestBed]:
     finally:
         server.shutdown()
         server.server_close()
-        simulation.close()
         urllib.request.urlopen(urllib.request.Request(f"{moto_url}/moto-api/reset", method="POST")).close()  # noqa: S310
         moto.stop()

@@ -1,1 +1,2 @@
-def demo() -> int: return 0
+def demo() -> int:
+    return 0

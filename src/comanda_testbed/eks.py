@@ -348,13 +348,23 @@ class Eks:
 
         def gone() -> None:
             for each in group.body.get("resources", {}).get("autoScalingGroups", []):
-                self._client("autoscaling").delete_auto_scaling_group(
-                    AutoScalingGroupName=each["name"], ForceDelete=True
-                )
+                self._delete_scaling_group(each["name"])
             self.clusters[cluster_name].groups.pop(nodegroup_name)
 
         self._later(group, "", gone)
         return {"nodegroup": group.body}
+
+    def _delete_scaling_group(self, name: str) -> None:
+        """Delete it with its instances, and their network interfaces, which moto leaves behind."""
+        scaling, ec2 = self._client("autoscaling"), self._client("ec2")
+        found = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        instances = [instance["InstanceId"] for each in found for instance in each["Instances"]]
+        filters = [{"Name": "attachment.instance-id", "Values": instances}]
+        interfaces = ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"] if instances else []
+        scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+        for each in interfaces:
+            if each.get("Attachment", {}).get("InstanceId") in instances:
+                ec2.delete_network_interface(NetworkInterfaceId=each["NetworkInterfaceId"])
 
     def update_nodegroup_config(self, cluster_name: str, nodegroup_name: str, **changes: Any) -> Json:
         cluster, group = self._cluster(cluster_name), self._active_group(cluster_name, nodegroup_name)

@@ -3,17 +3,21 @@
 import http.client
 import json
 import re
+import traceback
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from xml.sax.saxutils import escape
+
+from botocore.exceptions import ClientError
 
 from comanda_testbed.answer import Answer
+from comanda_testbed.authorization import Simulator
 from comanda_testbed.eks import Eks
 from comanda_testbed.faults import Fault, Faults
 from comanda_testbed.kubernetes import Kubernetes
 from comanda_testbed.shapes import Refusal
-from comanda_testbed.simulation import Simulation
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date", "content-encoding"}
 
@@ -29,7 +33,7 @@ class Front:
     moto: tuple[str, int]
     eks: Eks
     kubernetes: Kubernetes
-    simulation: Simulation
+    simulator: Simulator
     faults: Faults
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -58,7 +62,7 @@ class Front:
             except Refusal as refusal:
                 answered = _refused(refusal)
         elif service == "iam" and name == "SimulatePrincipalPolicy":
-            answered = self.simulation.answer(parse_qs(body.decode()))
+            answered = self.simulator.answer(parse_qs(body.decode()))
         else:
             answered = self._forward(method, target, headers, body)
         if fault and fault.done_first:
@@ -106,17 +110,20 @@ QUERY_SERVICES = {"ec2", "iam", "sts", "autoscaling", "elasticloadbalancing"}
 
 
 def _fault(service: str, fault: Fault) -> Answer:
-    words = f"made by the test bed: {fault.code}"
+    return _error(service, fault.code, f"made by the test bed: {fault.code}", fault.status)
+
+
+def _error(service: str, code: str, words: str, status: int) -> Answer:
+    """Answer an error in the service's own protocol."""
+    said = f"<Code>{code}</Code><Message>{escape(words)}</Message>"
     if service == "ec2":
-        text = (
-            f"<Response><Errors><Error><Code>{fault.code}</Code><Message>{words}</Message></Error></Errors></Response>"
-        )
+        text = f"<Response><Errors><Error>{said}</Error></Errors></Response>"
     elif service in QUERY_SERVICES or service == "route53":
-        text = f"<ErrorResponse><Error><Code>{fault.code}</Code><Message>{words}</Message></Error></ErrorResponse>"
+        text = f"<ErrorResponse><Error>{said}</Error></ErrorResponse>"
     else:
-        headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": fault.code}
-        return Answer(fault.status, json.dumps({"__type": fault.code, "message": words}).encode(), headers)
-    return Answer(fault.status, text.encode(), {"Content-Type": "text/xml"})
+        headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": code}
+        return Answer(status, json.dumps({"__type": code, "message": words}).encode(), headers)
+    return Answer(status, text.encode(), {"Content-Type": "text/xml"})
 
 
 def serve(front: Front, port: int = 0) -> ThreadingHTTPServer:
@@ -133,6 +140,13 @@ def serve(front: Front, port: int = 0) -> ThreadingHTTPServer:
             except Dropped:
                 self.close_connection = True
                 return
+            except ClientError as error:
+                # What moto refuses us on the caller's behalf, the caller is told.
+                said = error.response["Error"]
+                answer = _error(service_of(dict(self.headers.items())), said["Code"], said["Message"], 400)
+            except Exception:
+                traceback.print_exc()
+                answer = _error(service_of(dict(self.headers.items())), "TestBedFailure", "see its stderr", 400)
             self.send_response(answer.status)
             for key, value in answer.headers.items():
                 self.send_header(key, value)

@@ -62,6 +62,7 @@ class Addons(Step[AddonsFacts]):
     name = "addons"
     about = "EKS add-ons: network with policies, DNS, disks, snapshots, Pod Identity, metrics"
     verbs = ("install-metrics-server", "install-ebs-csi-driver")
+    side_by_side = True
 
     def observe(self, context: Context) -> AddonsFacts:
         """Read the add-ons, and which versions fit."""
@@ -95,7 +96,8 @@ class Addons(Step[AddonsFacts]):
                 changes.append(Change(Kind.REFUSED, f"add-on {name}", detail, mend=mend))
             else:
                 changes += _addon(name, configuration, facts.addons.get(name), fits)
-        return changes
+        # All are begun before the first is waited for.
+        return sorted(changes, key=lambda change: change.kind is Kind.WAIT)
 
     def decide_removal(self, settings: Settings, facts: AddonsFacts) -> list[Change]:  # noqa: ARG002 - none is kept
         """Delete ours; the network stays until the nodes are gone, and goes with the cluster."""
@@ -109,7 +111,8 @@ class Addons(Step[AddonsFacts]):
             else:
                 do = partial(_delete, name=name)
                 changes.append(Change(Kind.DELETE, f"add-on {name}", expected_seconds=USUAL, do=do))
-        return [*changes, *pod_identity.decide_removal(facts.identities)]
+        changes += pod_identity.decide_removal(facts.identities)
+        return sorted(changes, key=lambda change: change.kind is Kind.WAIT)
 
 
 def _addon(name: str, configuration: dict[str, Any], addon: Addon | None, fits: tuple[str, ...]) -> Iterator[Change]:

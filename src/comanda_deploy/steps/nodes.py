@@ -29,6 +29,7 @@ from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
 
 CREATION, UPDATE, ROLLING, DELETION = 180, 60, 900, 300
+TAGGED_WITH_A_NODE = ("instance", "volume", "network-interface")
 AMI = {"x86_64": "AL2023_x86_64_STANDARD", "arm64": "AL2023_ARM_64_STANDARD"}
 
 
@@ -120,6 +121,7 @@ class Nodes(Step[NodesFacts]):
     name = "nodes"
     about = "node groups: one for the database, one in each zone for the rest"
     verbs = ("create-node-group",)
+    side_by_side = True
 
     def observe(self, context: Context) -> NodesFacts:
         """Read the groups, the launch template and what they rest on."""
@@ -145,7 +147,8 @@ class Nodes(Step[NodesFacts]):
         for group in groups(settings):
             standing = facts.groups.get(group.name)
             changes += _missing(group) if standing is None else _mended(group, standing, facts)
-        return changes
+        # All are begun before the first is waited for: minutes, side by side.
+        return sorted(changes, key=lambda change: change.kind is Kind.WAIT)
 
     def decide_removal(self, settings: Settings, facts: NodesFacts) -> list[Change]:  # noqa: ARG002 - none is kept
         """Delete all groups of the cluster, ours or not: it cannot go before them. Then the launch template."""
@@ -157,7 +160,6 @@ class Nodes(Step[NodesFacts]):
             else:
                 do = partial(_delete, name=name)
                 begin.append(Change(Kind.DELETE, f"node group {name}", expected_seconds=DELETION, do=do))
-        # All are begun before the first is waited for: minutes, side by side.
         changes = begin + waits
         if facts.template:
             changes.append(Change(Kind.DELETE, f"launch template {LAUNCH_TEMPLATE}", do=_delete_template))
@@ -169,7 +171,6 @@ def template_data(settings: Settings) -> dict[str, Any]:
 
     IMDSv2 with one hop keeps the node's role from the pods (EKS best practices, security).
     """
-    kinds = ("instance", "volume", "network-interface")
     return {
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "BlockDeviceMappings": [
@@ -183,7 +184,9 @@ def template_data(settings: Settings) -> dict[str, Any]:
                 },
             }
         ],
-        "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list(Name=LAUNCH_TEMPLATE)} for kind in kinds],
+        "TagSpecifications": [
+            {"ResourceType": kind, "Tags": tag_list(Name=LAUNCH_TEMPLATE)} for kind in TAGGED_WITH_A_NODE
+        ],
     }
 
 
@@ -323,6 +326,9 @@ def _as_asked(data: dict[str, Any]) -> dict[str, Any]:
     wanted = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint")
     asked = {key: value for key, value in data.items() if value not in (None, [], {})}
     asked["MetadataOptions"] = {key: options.get(key) for key in wanted}
+    asked["TagSpecifications"] = [
+        each for each in data.get("TagSpecifications", []) if each["ResourceType"] in TAGGED_WITH_A_NODE
+    ]
     return asked
 
 

@@ -105,12 +105,13 @@ class Roles(Step[RolesFacts]):
     name = "bootstrap"
     about = "the operator's user, every role and its policies"
     verbs = ("bootstrap",)
+    in_one_go = True
 
     def observe(self, context: Context) -> RolesFacts:
         """Read user, roles and policies."""
         facts = RolesFacts(context.caller["Arn"].split(":")[1], context.account_id)
         roles = {name: owner for name in ROLES if (owner := _role(context, name))}
-        linked = frozenset(name for name in SERVICE_ROLES if _role(context, name))
+        linked = _linked(context)
         policies = {name: found for name in POLICIES if (found := _policy(context, facts.arn(name)))}
         return RolesFacts(facts.partition, facts.account, _user(context), policies, roles, linked)
 
@@ -230,6 +231,13 @@ def _role(context: Context, name: str) -> Owner | None:
         raise
     attached = context.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=name)
     return Owner(frozenset(each["PolicyArn"] for each in attached), _canonical(found["AssumeRolePolicyDocument"]))
+
+
+def _linked(context: Context) -> frozenset[str]:
+    """Answer which service-linked roles there are: AWS names them, and puts the service into their path."""
+    found = context.pages("iam", "list_roles", "Roles", PathPrefix="/aws-service-role/")
+    services = {each["Path"].split("/")[2] for each in found}
+    return frozenset(name for name, service in SERVICE_ROLES.items() if service in services)
 
 
 def _policy(context: Context, arn: str) -> Policy | None:

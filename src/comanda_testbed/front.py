@@ -48,7 +48,7 @@ class Front:
                 operation, parameters = self.eks.wire.read(method, url.path, url.query, body)
             except Refusal as refusal:
                 return _refused(refusal)
-        name = operation.name if operation else action_of(headers, body)
+        name = operation.name if operation else action_of(headers, body) or f"{method} {url.path}"
         fault = self.faults.meet(f"{service}:{name}")
         if fault and not fault.done_first:
             if fault.hook:
@@ -94,11 +94,11 @@ def service_of(headers: dict[str, str]) -> str:
 
 
 def action_of(headers: dict[str, str], body: bytes) -> str:
-    """Answer the action of a request in the query or JSON protocols; "?" of others."""
+    """Answer the action of a request in the query or JSON protocols; "" of others."""
     if target := headers.get("X-Amz-Target"):
         return target.split(".")[-1]
     found = re.search(rb"(?:^|&)Action=(\w+)", body)
-    return found[1].decode() if found else "?"
+    return found[1].decode() if found else ""
 
 
 def _refused(refusal: Refusal) -> Answer:

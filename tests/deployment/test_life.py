@@ -11,6 +11,7 @@ from comanda_deploy.status import status_of
 from tests.deployment.account import Account
 from tests.deployment.leftovers import leave_behind
 
+EVERYTHING_ALLOWED = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 EVERYTHING = [step.name for step in STEPS]
 
 
@@ -40,7 +41,9 @@ def test_bootstrap_twice_changes_nothing_and_can_be_taken_back(account: Account)
     assert account.apply(BOOTSTRAP) == []
     admin.detach_role_policy(RoleName="AWS_EKS_ROLE", PolicyArn="arn:aws:iam::aws:policy/AmazonEKSClusterPolicy")
     admin.attach_role_policy(RoleName="AWS_EKS_ROLE", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
+    admin.put_user_policy(UserName="comanda-operator", PolicyName="more", PolicyDocument=json.dumps(EVERYTHING_ALLOWED))
     assert account.apply(BOOTSTRAP) == [
+        "change user comanda-operator: without inline policy more",
         "change role AWS_EKS_ROLE: policy AmazonEKSClusterPolicy",
         "change role AWS_EKS_ROLE: without policy AdministratorAccess",
     ]

@@ -5,14 +5,12 @@ Who may make roles can make itself administrator: so the operator only passes on
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.names import (
     AUTOSCALER_ROLE,
@@ -74,9 +72,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class Owner:
-    """A user or role as it is: the ARNs of its policies; of a role, who may take it, as canonical JSON."""
+    """A user or role as it is.
+
+    Args:
+        policies: the ARNs of those attached. inline: the names of those written into it.
+        trust: of a role, who may take it, as canonical JSON. keys: of a user, its access keys.
+    """
 
     policies: frozenset[str] = frozenset()
+    inline: tuple[str, ...] = ()
     trust: str = ""
     keys: tuple[str, ...] = ()
 
@@ -108,12 +112,18 @@ class Roles(Step[RolesFacts]):
     in_one_go = True
 
     def observe(self, context: Context) -> RolesFacts:
-        """Read user, roles and policies."""
+        """Read user, roles and policies, in one call: IAM throttles who makes dozens."""
         facts = RolesFacts(context.caller["Arn"].split(":")[1], context.account_id)
-        roles = {name: owner for name in ROLES if (owner := _role(context, name))}
-        linked = _linked(context)
-        policies = {name: found for name in POLICIES if (found := _policy(context, facts.arn(name)))}
-        return RolesFacts(facts.partition, facts.account, _user(context), policies, roles, linked)
+        users, roles, policies = _details(context)
+        services = {role["Path"].split("/")[2] for role in roles if role["Path"].startswith("/aws-service-role/")}
+        return RolesFacts(
+            facts.partition,
+            facts.account,
+            user=next((_user(context, each) for each in users if each["UserName"] == OPERATOR_USER), None),
+            policies={name: _policy(each) for each in policies if (name := each["Arn"].split("/")[-1]) in POLICIES},
+            roles={each["RoleName"]: _role(each) for each in roles if each["RoleName"] in ROLES},
+            service_roles=frozenset(name for name, service in SERVICE_ROLES.items() if service in services),
+        )
 
     def decide(self, settings: Settings, facts: RolesFacts) -> list[Change]:  # noqa: ARG002 - none applies
         """Make what is missing; put documents and attachments back as they are in the repository."""
@@ -204,54 +214,46 @@ def _attachments(
     for arn in sorted(there - {facts.arn(policy) for policy in wanted}):
         do = partial(_detach, kind=kind, name=name, arn=arn)
         yield Change(Kind.CHANGE, f"{kind} {name}", f"without policy {arn.split('/')[-1]}", do=do)
+    for inline in owner.inline if owner else ():
+        do = partial(_delete_inline, kind=kind, name=name, policy=inline)
+        yield Change(Kind.CHANGE, f"{kind} {name}", f"without inline policy {inline}", do=do)
 
 
 # What is read.
 
 
-def _user(context: Context) -> Owner | None:
-    iam = context.client("iam")
-    try:
-        iam.get_user(UserName=OPERATOR_USER)
-    except ClientError as error:
-        if code_of(error) == "NoSuchEntity":
-            return None
-        raise
-    attached = context.pages("iam", "list_attached_user_policies", "AttachedPolicies", UserName=OPERATOR_USER)
+def _details(context: Context) -> tuple[list[Any], list[Any], list[Any]]:
+    paginator = context.client("iam").get_paginator("get_account_authorization_details")
+    users, roles, policies = [], [], []
+    for page in paginator.paginate(Filter=["User", "Role", "LocalManagedPolicy"]):
+        users += page["UserDetailList"]
+        roles += page["RoleDetailList"]
+        policies += page["Policies"]
+    return users, roles, policies
+
+
+def _user(context: Context, user: dict[str, Any]) -> Owner:
     keys = context.pages("iam", "list_access_keys", "AccessKeyMetadata", UserName=OPERATOR_USER)
-    return Owner(frozenset(each["PolicyArn"] for each in attached), keys=tuple(each["AccessKeyId"] for each in keys))
+    return Owner(
+        frozenset(each["PolicyArn"] for each in user["AttachedManagedPolicies"]),
+        tuple(each["PolicyName"] for each in user.get("UserPolicyList", [])),
+        keys=tuple(each["AccessKeyId"] for each in keys),
+    )
 
 
-def _role(context: Context, name: str) -> Owner | None:
-    try:
-        found = context.client("iam").get_role(RoleName=name)["Role"]
-    except ClientError as error:
-        if code_of(error) == "NoSuchEntity":
-            return None
-        raise
-    attached = context.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=name)
-    return Owner(frozenset(each["PolicyArn"] for each in attached), _canonical(found["AssumeRolePolicyDocument"]))
+def _role(role: dict[str, Any]) -> Owner:
+    return Owner(
+        frozenset(each["PolicyArn"] for each in role["AttachedManagedPolicies"]),
+        tuple(each["PolicyName"] for each in role.get("RolePolicyList", [])),
+        _canonical(role["AssumeRolePolicyDocument"]),
+    )
 
 
-def _linked(context: Context) -> frozenset[str]:
-    """Answer which service-linked roles there are: AWS names them, and puts the service into their path."""
-    found = context.pages("iam", "list_roles", "Roles", PathPrefix="/aws-service-role/")
-    services = {each["Path"].split("/")[2] for each in found}
-    return frozenset(name for name, service in SERVICE_ROLES.items() if service in services)
-
-
-def _policy(context: Context, arn: str) -> Policy | None:
-    iam = context.client("iam")
-    try:
-        found = iam.get_policy(PolicyArn=arn)["Policy"]
-    except ClientError as error:
-        if code_of(error) == "NoSuchEntity":
-            return None
-        raise
-    version = iam.get_policy_version(PolicyArn=arn, VersionId=found["DefaultVersionId"])["PolicyVersion"]
-    versions = context.pages("iam", "list_policy_versions", "Versions", PolicyArn=arn)
+def _policy(policy: dict[str, Any]) -> Policy:
+    versions = policy["PolicyVersionList"]
+    current = next(each["Document"] for each in versions if each["IsDefaultVersion"])
     spare = sorted((each["CreateDate"], each["VersionId"]) for each in versions if not each["IsDefaultVersion"])
-    return Policy(arn, _canonical(version["Document"]), tuple(each for _, each in spare))
+    return Policy(policy["Arn"], _canonical(current), tuple(each for _, each in spare))
 
 
 # What is done.
@@ -300,18 +302,36 @@ def _link(context: Context, service: str) -> None:
     context.client("iam").create_service_linked_role(AWSServiceName=service)
 
 
+def _delete_inline(context: Context, kind: str, name: str, policy: str) -> None:
+    if kind == "user":
+        context.client("iam").delete_user_policy(UserName=name, PolicyName=policy)
+    else:
+        context.client("iam").delete_role_policy(RoleName=name, PolicyName=policy)
+
+
 def _delete_user(context: Context, owner: Owner) -> None:
-    iam = context.client("iam")
+    """Delete the user with all that IAM wants gone before it (IAM user guide, deleting a user)."""
+    iam, name = context.client("iam"), OPERATOR_USER
     for arn in owner.policies:
-        iam.detach_user_policy(UserName=OPERATOR_USER, PolicyArn=arn)
+        _detach(context, "user", name, arn)
+    for policy in owner.inline:
+        _delete_inline(context, "user", name, policy)
     for key in owner.keys:
-        iam.delete_access_key(UserName=OPERATOR_USER, AccessKeyId=key)
-    iam.delete_user(UserName=OPERATOR_USER)
+        iam.delete_access_key(UserName=name, AccessKeyId=key)
+    for group in context.pages("iam", "list_groups_for_user", "Groups", UserName=name):
+        iam.remove_user_from_group(UserName=name, GroupName=group["GroupName"])
+    for device in context.pages("iam", "list_mfa_devices", "MFADevices", UserName=name):
+        iam.deactivate_mfa_device(UserName=name, SerialNumber=device["SerialNumber"])
+    with suppress(iam.exceptions.NoSuchEntityException):
+        iam.delete_login_profile(UserName=name)
+    iam.delete_user(UserName=name)
 
 
 def _delete_role(context: Context, name: str, owner: Owner) -> None:
     for arn in owner.policies:
-        context.client("iam").detach_role_policy(RoleName=name, PolicyArn=arn)
+        _detach(context, "role", name, arn)
+    for policy in owner.inline:
+        _delete_inline(context, "role", name, policy)
     context.client("iam").delete_role(RoleName=name)
 
 

@@ -42,6 +42,22 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def is_throttled(error: Exception) -> bool:
+    """Answer whether AWS was asked too often."""
+    return isinstance(error, ClientError) and code_of(error) in THROTTLED
+
+
+def is_lost(error: Exception) -> bool:
+    """Answer whether nobody knows what became of a call, or it was not carried out and may be made again."""
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return True
+    return is_throttled(error) or (isinstance(error, ClientError) and _status(error) >= 500)
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
 def explain(error: Exception) -> str:
     """Answer what went wrong as one line for the operator, with the mend where there is one."""
     if isinstance(error, DeployError):
@@ -72,7 +88,7 @@ def _of_answer(error: ClientError) -> str:
         return f"AWS does not allow {call} ({said}): have an administrator run comanda-deploy bootstrap"
     if code in THROTTLED:
         return f"AWS throttles {call} and went on throttling: run it again in a minute"
-    if (status := error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) and int(status) >= 500:
+    if (status := _status(error)) >= 500:
         return f"AWS failed at {call} ({code or status}): run it again in a minute"
     return f"AWS refuses {call}: {code}: {said}"
 

@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,13 +18,10 @@ from botocore.config import Config
 from comanda_deploy.errors import DeployError
 from comanda_deploy.settings import Settings
 
-CLIENT_CONFIG = Config(
-    # AWS's own advice for throttling: back off with jitter, and let a token bucket stop a storm of retries.
-    retries={"mode": "standard", "max_attempts": 8},
-    connect_timeout=5,
-    read_timeout=30,
-    user_agent_extra="comanda-deploy",
-)
+CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=30, user_agent_extra="comanda-deploy")
+# AWS's own advice for throttling: back off with jitter, and let a token bucket stop a storm of retries.
+READING = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 5}))
+CHANGING = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 
 
 def utc_now() -> datetime:
@@ -48,7 +46,8 @@ class Context:
     """Waits for a number of seconds while AWS is at work."""
     ask: Callable[[str], str] | None = None
     """Asks the operator for a secret without echo; None where nobody can be asked."""
-    _clients: dict[str, Any] = field(default_factory=dict)
+    _clients: dict[tuple[str, bool], Any] = field(default_factory=dict)
+    _once: bool = False
 
     @property
     def region(self) -> str:
@@ -68,10 +67,21 @@ class Context:
 
     def client(self, service: str) -> Any:
         """Answer boto3's client of a service; the same one each time, since making one reads megabytes."""
-        if service not in self._clients:
+        key = (service, self._once)
+        if key not in self._clients:
             make: Any = self.session.client  # its stubs know each service by name only
-            self._clients[service] = make(service, region_name=self.region, config=CLIENT_CONFIG)
-        return self._clients[service]
+            config = CHANGING if self._once else READING
+            self._clients[key] = make(service, region_name=self.region, config=config)
+        return self._clients[key]
+
+    @contextmanager
+    def sending_once(self) -> Iterator[None]:
+        """Let the block's calls be sent once, and not again by boto3 when no answer comes."""
+        before, self._once = self._once, True
+        try:
+            yield
+        finally:
+            self._once = before
 
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
         """Answer all pages of a listing: of `operation` ("describe_subnets"), what stands under `key` ("Subnets")."""

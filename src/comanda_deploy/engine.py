@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from botocore.exceptions import ClientError
 
-from comanda_deploy.aws_errors import code_of, explain
+from comanda_deploy.aws_errors import code_of, explain, is_lost, is_throttled
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
 from comanda_deploy.step import Change, Kind, Step
@@ -22,12 +22,16 @@ PASSES = 20
 SEEN_WITHIN = timedelta(seconds=90)
 """How long AWS may take to show what it has done: eventual consistency is a matter of seconds."""
 HEARD_WITHIN = timedelta(seconds=45)
-"""How long a change is tried again whose ground AWS has not heard of yet."""
+"""How long a change is tried again whose ground AWS has not heard of yet, or whose answer was lost."""
+LOST = 5.0
+"""Seconds until the look after a lost answer: what was made all the same must be seen, or it is made twice."""
 LONGEST_WAIT = timedelta(minutes=15)
 """The least patience with anything that AWS is at; otherwise three times what it usually takes."""
 
 NOT_SEEN_YET = ("NotFound", "NotFoundException", "NoSuchEntity", "DependencyViolation", "ResourceInUseException")
 """How AWS's codes end when one part of it has not heard yet of what another has just done."""
+THERE_ALREADY = ("AlreadyExists", "AlreadyExistsException", "ResourceExistsException", "Duplicate")
+"""How they end when a thing was made that the last look did not show."""
 
 
 Seen = TypeVar("Seen")
@@ -117,9 +121,9 @@ def steadily(context: Context, look: Callable[[], Seen]) -> Seen:
         try:
             return look()
         except ClientError as error:
-            if not code_of(error).endswith(NOT_SEEN_YET):
+            if not (code_of(error).endswith(NOT_SEEN_YET) or is_throttled(error)):
                 raise
-            context.sleep(1 + tries)
+            context.sleep(1 + 2 * tries)
     return look()
 
 
@@ -169,7 +173,8 @@ def _run(context: Context, step: Step[Any], progress: Progress, done: list[Chang
                     progress.began(each)
                 if not _make(context, step, each, done, waited):
                     break
-                made.add(each)
+                # What was deleted may be made once more, and the other way round.
+                made = {one for one in made if one.what != each.what or one.kind is each.kind} | {each}
             if change in made:
                 continue
         tries += 1
@@ -188,16 +193,20 @@ def _patience(change: Change) -> timedelta:
 
 
 def _make(context: Context, step: Step[Any], change: Change, done: list[Change], waited: timedelta) -> bool:
-    """Make a change; answer False if AWS has not heard yet of what it rests on, so that it is to be tried again."""
+    """Make a change; answer False if it is to be looked at again, and then tried again if it is still to be done."""
     if change.do is None:
         raise Failure(step, change, "is not ours to do: see the plan", done)
     try:
-        change.do(context)
-    except ClientError as error:
-        if code_of(error).endswith(NOT_SEEN_YET) and waited < HEARD_WITHIN:
-            return False
-        raise Failure(step, change, explain(error), done) from error
+        # Sent once: boto3 would send it again without a look, and many of AWS's calls then make a second thing.
+        with context.sending_once():
+            change.do(context)
     except Exception as error:
-        raise Failure(step, change, explain(error), done) from error
+        code = code_of(error) if isinstance(error, ClientError) else ""
+        lost = is_lost(error)
+        if waited > HEARD_WITHIN or not (lost or code.endswith(NOT_SEEN_YET + THERE_ALREADY)):
+            raise Failure(step, change, explain(error), done) from error
+        if lost:
+            context.sleep(LOST)
+        return False
     done.append(change)
     return True

@@ -85,7 +85,7 @@ class Account:
     session: boto3.Session
     settings: Settings = USUAL
     time: Time = field(default_factory=Time)
-    clients: dict[str, Any] = field(default_factory=dict)
+    clients: dict[tuple[str, bool], Any] = field(default_factory=dict)
 
     def context(self, **sections: dict[str, Any]) -> Context:
         """Answer what a new run of the tool would have: nothing is known from before."""

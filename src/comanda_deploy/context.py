@@ -24,6 +24,10 @@ READING = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_att
 CHANGING = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 
 
+PRIVATE = {"MERCADO_PAGO_ACCESS_TOKEN", "MERCADO_PAGO_WEBHOOK_SECRET"}
+"""What of the environment is no other command's business."""
+
+
 def utc_now() -> datetime:
     """Answer the time, aware, in UTC."""
     return datetime.now(UTC)
@@ -46,6 +50,8 @@ class Context:
     """Waits for a number of seconds while AWS is at work."""
     ask: Callable[[str], str] | None = None
     """Asks the operator for a secret without echo; None where nobody can be asked."""
+    answers: dict[str, str] = field(default_factory=dict)
+    """What the operator answered, by the name of what was asked for."""
     _clients: dict[tuple[str, bool], Any] = field(default_factory=dict)
     _once: bool = False
 
@@ -113,7 +119,7 @@ class Context:
                 text=True,
                 timeout=timeout,
                 check=False,
-                env=dict(self.environment),
+                env={name: value for name, value in self.environment.items() if name not in PRIVATE},
             )
         except subprocess.TimeoutExpired as error:
             raise DeployError(

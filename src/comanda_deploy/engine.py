@@ -101,8 +101,13 @@ def apply(context: Context, steps: Sequence[Step[Any]], progress: Progress, *, r
         Failure: one failed, or is refused; what was made before stays, and the next run goes on from there.
     """
     done: list[Change] = []
-    for each in plan(context, steps, removal=removal):
+    plans = plan(context, steps, removal=removal)
+    for each in plans:
         _refuse(each.step, each.changes, done)
+    if not removal:
+        for each in plans:
+            # What is missing is asked for now, not a quarter of an hour later.
+            each.step.ask(context, each.to_do)
     order = list(reversed(steps)) if removal else steps
     for _ in range(PASSES):
         before = len(done)

@@ -72,7 +72,8 @@ def observe(context: Context, release: Release, settings: Mapping[str, Any]) -> 
     if not identities.cluster:
         return ReleaseFacts(settings=settings, identities=identities)
     try:
-        listed = _helm(context, "list", "--all-namespaces", "--output", "json")
+        states = ("--deployed", "--failed", "--pending", "--uninstalling")
+        listed = _helm(context, "list", "--all-namespaces", *states, "--output", "json")
         found = [
             each
             for each in json.loads(listed)
@@ -87,7 +88,7 @@ def observe(context: Context, release: Release, settings: Mapping[str, Any]) -> 
         True,
         chart=found[0]["chart"],
         status=found[0]["status"],
-        values=_canonical(json.loads(values) or {}),
+        values=canonical(json.loads(values) or {}),
         settings=settings,
         identities=identities,
     )
@@ -98,17 +99,24 @@ def decide(release: Release, facts: ReleaseFacts) -> Iterator[Change]:
     yield from pod_identity.decide([release.identity], facts.identities)
     do = partial(_install, release=release, settings=facts.settings)
     version = f"{release.chart}-{release.version}"
-    if not facts.chart:
-        # A plan needs no cluster: without one that answers, what is to come is said all the same.
+    if facts.trouble:
+        yield Change(Kind.LATER, release.what, f"{version}: the cluster could not be asked: {facts.trouble}")
+    elif not facts.chart:
+        # A plan needs no cluster: without one, what is to come is said all the same.
         yield Change(Kind.CREATE, release.what, version, expected_seconds=60, do=do)
+    elif facts.status in {"pending-install", "uninstalling"}:
+        # helm was killed in it, and refuses all else until that is cleared away.
+        away = partial(_uninstall, release=release)
+        yield Change(Kind.DELETE, release.what, f"it is {facts.status}: to be made anew", do=away)
+    elif facts.status.startswith("pending-"):
+        back = partial(_roll_back, release=release)
+        yield Change(Kind.CHANGE, release.what, f"it is {facts.status}: back to what it was", do=back)
     elif facts.chart != version:
         yield Change(Kind.CHANGE, release.what, f"{facts.chart} to {version}", expected_seconds=60, do=do)
-    elif facts.values != _canonical(values_of(release, facts.settings)):
+    elif facts.values != canonical(values_of(release, facts.settings)):
         yield Change(Kind.CHANGE, release.what, "its values", expected_seconds=60, do=do)
     elif facts.status != "deployed":
         yield Change(Kind.CHANGE, release.what, f"it is {facts.status}: once more", expected_seconds=60, do=do)
-    if facts.trouble:
-        yield Change(Kind.NOTE, release.what, f"the cluster could not be asked: {facts.trouble}")
 
 
 def decide_removal(release: Release, facts: ReleaseFacts) -> Iterator[Change]:
@@ -132,7 +140,8 @@ def values_of(release: Release, settings: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _canonical(values: Mapping[str, Any]) -> str:
+def canonical(values: Mapping[str, Any]) -> str:
+    """Answer values so that the same values are the same text."""
     return json.dumps(values, sort_keys=True)
 
 
@@ -154,6 +163,10 @@ def _install(context: Context, release: Release, settings: Mapping[str, Any]) ->
         *("--values", str(release.values_file), *set_json),
         *("--wait", "--timeout", f"{WAIT_SECONDS}s"),
     )
+
+
+def _roll_back(context: Context, release: Release) -> None:
+    _helm(context, "rollback", release.name, "--namespace", release.namespace)
 
 
 def _uninstall(context: Context, release: Release) -> None:

@@ -9,7 +9,8 @@ from botocore.exceptions import ClientError
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.names import API_SECRET, CLUSTER, DATABASE_SECRET, LOG_GROUP, REPOSITORY, TAG, TAG_VALUE
-from comanda_deploy.steps.drain import BALANCER_TAG
+from comanda_deploy.steps.address import Address
+from comanda_deploy.steps.drain import BALANCER_TAG, CLUSTER_TAG, classic_balancers
 
 PRICES = {
     "volume": "https://aws.amazon.com/ebs/pricing/",
@@ -29,8 +30,6 @@ KEPT_AS = {
 }
 """Under which word of `destroy.keep` a thing stays."""
 
-CLUSTER_TAG = f"kubernetes.io/cluster/{CLUSTER}"
-
 
 @dataclass(frozen=True, order=True)
 class Thing:
@@ -47,7 +46,7 @@ def take(context: Context) -> list[Thing]:
     Each service is asked itself: the Resource Groups tagging API shows what is deleted for up to an hour longer.
     """
     keep = context.settings.destroy.keep
-    found = {*_of_ec2(context), *_of_eks(context), *_of_the_rest(context)}
+    found = {*_of_ec2(context), *_of_eks(context), *_of_balancers(context), *_of_the_rest(context)}
     return sorted(Thing(kind, id_, kept=KEPT_AS.get(kind) in keep) for kind, id_ in found)
 
 
@@ -111,7 +110,7 @@ def _of_eks(context: Context) -> Iterator[tuple[str, str]]:
         yield "node group", group
 
 
-def _of_the_rest(context: Context) -> Iterator[tuple[str, str]]:
+def _of_balancers(context: Context) -> Iterator[tuple[str, str]]:
     for operation, key, arn in (
         ("describe_load_balancers", "LoadBalancers", "LoadBalancerArn"),
         ("describe_target_groups", "TargetGroups", "TargetGroupArn"),
@@ -122,6 +121,13 @@ def _of_the_rest(context: Context) -> Iterator[tuple[str, str]]:
             for described in answer["TagDescriptions"]:
                 if _has_tag(described["Tags"]) or {"Key": BALANCER_TAG, "Value": CLUSTER} in described["Tags"]:
                     yield "load balancer" if arn == "LoadBalancerArn" else "target group", described["ResourceArn"]
+    for name in classic_balancers(context):
+        yield "load balancer", name
+
+
+def _of_the_rest(context: Context) -> Iterator[tuple[str, str]]:
+    for record in Address().observe(context).records:
+        yield "DNS record", f"{record.name} {record.kind}"
     for group in context.pages("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups"):
         if any(tag["Key"] == "eks:cluster-name" and tag["Value"] == CLUSTER for tag in group["Tags"]):
             yield "Auto Scaling group", group["AutoScalingGroupName"]

@@ -5,8 +5,9 @@ import msgspec
 from comanda_deploy import engine, lock
 from comanda_deploy.context import Context
 from comanda_deploy.names import CLUSTER
-from comanda_deploy.report import counts
+from comanda_deploy.report import counts, described
 from comanda_deploy.runbook import STEPS
+from comanda_deploy.step import Kind
 from comanda_deploy.versions import lives
 
 
@@ -32,12 +33,14 @@ class Status(msgspec.Struct, frozen=True):
 
     Args:
         drift: how many changes `apply` would make, by kind.
+        unseen: what could not be looked at from here, and why.
     """
 
     account: str
     region: str
     parts: list[Part]
     drift: dict[str, int]
+    unseen: list[str]
     versions: list[Version]
     locked_by: str | None
     healthy: bool
@@ -46,17 +49,20 @@ class Status(msgspec.Struct, frozen=True):
 def status_of(context: Context) -> Status:
     """Answer how things are; nothing is touched."""
     parts = engine.steadily(context, lambda: _parts(context))
-    plans = engine.plan(context, STEPS)
+    # Whether this machine's kubectl knows the cluster says nothing of the cluster.
+    plans = engine.plan(context, [step for step in STEPS if step.name != "kubeconfig"])
+    to_do = [change for each in plans for change in each.to_do]
     holder = lock.holder_of(context)
     well = bool(parts) and all(part.status == "ACTIVE" and not part.issues for part in parts)
     return Status(
         account=context.account_id,
         region=context.region,
         parts=parts,
-        drift={kind: count for kind, count in counts(plans).items() if kind != "unchanged_steps"},
+        drift={kind: count for kind, count in counts(plans).items() if kind not in {"unchanged_steps", "later"}},
+        unseen=[described(change) for change in to_do if change.kind is Kind.LATER],
         versions=[Version(each.what, each.ends.isoformat(), each.days_left) for each in lives(context)],
         locked_by=str(holder) if holder else None,
-        healthy=well and not any(each.to_do for each in plans),
+        healthy=well and all(change.kind is Kind.LATER for change in to_do),
     )
 
 
@@ -71,6 +77,7 @@ def as_text(status: Status) -> str:
     to_do = {kind: count for kind, count in status.drift.items() if count and kind != "note"}
     said = ", ".join(f"{count} to {kind}" for kind, count in to_do.items())
     lines.append(f"Drift: {said}. Next: comanda-deploy plan" if to_do else "Drift: none")
+    lines += [f"Not looked at: {each}" for each in status.unseen]
     lines += [f"{each.what}: maintained until {each.ends}, {each.days_left} days" for each in status.versions]
     lines.append(f"Locked by {status.locked_by}" if status.locked_by else "Not locked")
     return "\n".join(lines)

@@ -87,6 +87,13 @@ class Step(ABC, Generic[Facts]):
     def decide(self, settings: Settings, facts: Facts) -> list[Change]:
         """Answer what is to be done, in order; empty when all is as it should be. Pure."""
 
+    def ask(self, context: Context, changes: list[Change]) -> None:
+        """Ask the operator for what only they know, before anything is made, where `changes` will need it.
+
+        Raises:
+            DeployError: nobody is there to be asked, or the answer is not what it must be.
+        """
+
     def decide_removal(self, settings: Settings, facts: Facts) -> list[Change]:  # noqa: ARG002 - for those who remove
         """Answer what is to be removed, in order; empty when nothing is left. Pure."""
         return []

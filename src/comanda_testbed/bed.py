@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import boto3
 
 # Moto reads it when it is imported: without it IAM lacks AWS's own policies.
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+# Seconds until a certificate is issued.
+os.environ.setdefault("MOTO_ACM_VALIDATION_WAIT", "0")
 
 from moto.server import ThreadedMotoServer
 
@@ -34,6 +37,7 @@ class TestBed:
 
     Args:
         url: what AWS_ENDPOINT_URL is to be.
+        folder: of files that are gone with the account.
     """
 
     __test__ = False  # not a test, whatever pytest thinks of its name
@@ -42,6 +46,7 @@ class TestBed:
     eks: Eks
     kubernetes: Kubernetes
     faults: Faults
+    folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,6 +61,7 @@ class TestBed:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
             "COMANDA_TESTBED_PYTHON": sys.executable,
+            "KUBECONFIG": str(self.folder / "kubeconfig"),
             "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         }
 
@@ -107,9 +113,12 @@ def running_testbed(port: int = 0, looks: int = 1) -> Iterator[TestBed]:
     server = serve(Front(address, eks, kubernetes, Simulator(client), faults), port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
+    folder = tempfile.TemporaryDirectory(prefix="comanda-testbed-")
     try:
-        yield TestBed(f"http://127.0.0.1:{server.server_address[1]}", eks, kubernetes, faults)
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield TestBed(url, eks, kubernetes, faults, Path(folder.name))
     finally:
+        folder.cleanup()
         server.shutdown()
         server.server_close()
         urllib.request.urlopen(urllib.request.Request(f"{moto_url}/moto-api/reset", method="POST")).close()  # noqa: S310

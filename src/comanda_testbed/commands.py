@@ -29,13 +29,14 @@ def ask(method: str, path: str, **body: Any) -> Any:
 
 
 def helm(arguments: list[str]) -> int:
-    """Answer `helm version`, `list`, `get values`, `upgrade --install` and `uninstall`."""
+    """Answer `helm version`, `list`, `get values`, `upgrade --install`, `rollback` and `uninstall`."""
     parser = argparse.ArgumentParser(prog="helm")
     parser.add_argument("--kube-context")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("version").add_argument("--template")
     listing = commands.add_parser("list")
-    listing.add_argument("--all-namespaces", action="store_true")
+    for flag in ("--all-namespaces", "--deployed", "--failed", "--pending", "--uninstalling"):
+        listing.add_argument(flag, action="store_true")
     listing.add_argument("--output")
     get = commands.add_parser("get")
     get.add_argument("what", choices=["values"])
@@ -51,6 +52,9 @@ def helm(arguments: list[str]) -> int:
         upgrade.add_argument(flag, action="store_true")
     upgrade.add_argument("--set-json", action="append", default=[])
     upgrade.add_argument("--timeout")
+    rollback = commands.add_parser("rollback")
+    rollback.add_argument("name")
+    rollback.add_argument("--namespace", required=True)
     uninstall = commands.add_parser("uninstall")
     uninstall.add_argument("name")
     uninstall.add_argument("--namespace", required=True)
@@ -77,7 +81,8 @@ def helm(arguments: list[str]) -> int:
         chart = f"{options.chart}-{options.version.removeprefix('v')}"
         ask("PUT", "releases", name=options.name, namespace=options.namespace, chart=chart, values=values)
     else:
-        ask("DELETE", "releases", name=options.name, namespace=options.namespace)
+        method = "POST" if options.command == "rollback" else "DELETE"
+        ask(method, "releases", name=options.name, namespace=options.namespace)
     return 0
 
 

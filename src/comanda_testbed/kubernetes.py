@@ -42,6 +42,7 @@ class Kubernetes:
                 ("GET", "releases"): self._list,
                 ("PUT", "releases"): self._install,
                 ("DELETE", "releases"): self._uninstall,
+                ("POST", "releases"): self._roll_back,
                 ("GET", "objects"): self._objects,
                 ("PUT", "ingresses"): self._expose,
                 ("DELETE", "ingresses"): self._delete_ingress,
@@ -64,9 +65,16 @@ class Kubernetes:
         if not any(group.body["status"] == "ACTIVE" for group in cluster.groups.values()):
             raise Refusal("Timeout", "timed out waiting for the condition: no node to run on", 500)
         key = (body["namespace"], body["name"])
+        if self.releases.get(key, {}).get("status", "").startswith("pending-"):
+            raise Refusal("Pending", "another operation (install/upgrade/rollback) is in progress", 409)
         revision = self.releases[key]["revision"] + 1 if key in self.releases else 1
         self.releases[key] = {**body, "revision": revision, "status": "deployed", "updated": _now()}
         return self.releases[key]
+
+    def _roll_back(self, body: Json) -> Json:
+        release = self.releases[body["namespace"], body["name"]]
+        release["status"] = "deployed"
+        return release
 
     def _uninstall(self, body: Json) -> Json:
         key = (body["namespace"], body["name"])

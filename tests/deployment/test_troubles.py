@@ -159,7 +159,6 @@ def test_what_eks_fails_to_make_is_said_with_why_and_what_to_do(
     if what.startswith("nodegroup"):
         eks.delete_nodegroup(clusterName="comanda", nodegroupName="comanda-general-a")
     else:
-        eks.update_cluster_config(name="comanda", deletionProtection=False)
         eks.delete_cluster(name="comanda")
     again = account.command("apply", "--yes")
     assert again.returncode == 0, again.stderr

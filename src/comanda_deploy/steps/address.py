@@ -1,7 +1,8 @@
 """Step 12: the name under which guests come: a certificate, and a DNS record that leads to the load balancer."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,17 @@ VALIDATION = 300
 
 @dataclass(frozen=True)
 class Record:
-    """A DNS record: its name without a last dot, its type, and where it leads."""
+    """A DNS record.
+
+    Args:
+        name: without a last dot. kind: "A", "CNAME". to: where it leads, in small letters.
+        as_found: the whole of it as Route 53 has it, JSON: it deletes only what is named exactly.
+    """
 
     name: str
     kind: str
     to: str
+    as_found: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -75,10 +82,10 @@ class Address(Step[AddressFacts]):
         host, changes = settings.address.host, []
         ours = [facts.validation] if facts.validation else []
         if facts.balancer:
-            ours.append(Record(host, "A", facts.balancer[0]))
+            ours.append(Record(host, "A", facts.balancer[0].lower()))
         for record in facts.records:
             if record in ours or (record.name == host and record.kind == "A" and ".elb." in record.to):
-                do = partial(_change, zone=facts.zone, action="DELETE", record=record, balancer=facts.balancer)
+                do = partial(_delete_record, zone=facts.zone, record=record)
                 changes.append(Change(Kind.DELETE, f"record {record.name} {record.kind}", do=do))
         if facts.certificate:
             do = partial(_delete_certificate, arn=facts.certificate)
@@ -94,11 +101,12 @@ def _certificate_changes(host: str, facts: AddressFacts) -> Iterator[Change]:
     elif not facts.certificate:
         yield Change(Kind.CREATE, what, "proved by a DNS record", do=partial(_request, host=host))
     if not facts.certificate or (facts.validation and facts.validation not in facts.records):
-        do = partial(_change, zone=facts.zone, action="UPSERT", record=facts.validation, balancer=None)
+        do = partial(_put_record, zone=facts.zone, record=facts.validation, balancer=None)
         if facts.validation or not facts.certificate:
             yield Change(Kind.CREATE, f"record that proves {host}", do=do)
     if facts.certificate and facts.status == "PENDING_VALIDATION":
-        yield Change(Kind.WAIT, what, "AWS looks for the record", expected_seconds=VALIDATION)
+        detail = "AWS looks for the record; if that does not end, the domain's name servers are not this zone's"
+        yield Change(Kind.WAIT, what, detail, expected_seconds=VALIDATION)
 
 
 def _name_changes(host: str, facts: AddressFacts) -> Iterator[Change]:
@@ -106,7 +114,7 @@ def _name_changes(host: str, facts: AddressFacts) -> Iterator[Change]:
     if facts.balancer is None:
         yield Change(Kind.NOTE, f"name {host}", "there is no load balancer yet: step address again after deploy-api")
         return
-    wanted = Record(host, "A", facts.balancer[0])
+    wanted = Record(host, "A", facts.balancer[0].lower())
     if there == [wanted]:
         return
     if there and not any(".elb." in record.to for record in there):
@@ -114,7 +122,7 @@ def _name_changes(host: str, facts: AddressFacts) -> Iterator[Change]:
         detail = f"it leads to {there[0].to} already"
         yield Change(Kind.REFUSED, f"name {host}", detail, mend=mend)
         return
-    do = partial(_change, zone=facts.zone, action="UPSERT", record=wanted, balancer=facts.balancer)
+    do = partial(_put_record, zone=facts.zone, record=wanted, balancer=facts.balancer)
     yield Change(Kind.CHANGE if there else Kind.CREATE, f"name {host}", "leads to the load balancer", do=do)
 
 
@@ -142,7 +150,7 @@ def _certificate(context: Context, host: str) -> tuple[str, str, Record | None]:
             continue
         found = client.describe_certificate(CertificateArn=arn)["Certificate"]
         proof = found["DomainValidationOptions"][0].get("ResourceRecord")
-        record = Record(proof["Name"].rstrip("."), proof["Type"], proof["Value"].rstrip(".")) if proof else None
+        record = Record(proof["Name"].rstrip("."), proof["Type"], proof["Value"].rstrip(".").lower()) if proof else None
         return arn, found["Status"], record
     return "", "", None
 
@@ -154,7 +162,8 @@ def _records(context: Context, zone: str, host: str, validation: Record | None) 
         if name in names:
             alias = each.get("AliasTarget", {}).get("DNSName", "")
             values = [value["Value"] for value in each.get("ResourceRecords", [])]
-            yield Record(name, each["Type"], (alias or (values[0] if values else "")).rstrip("."))
+            to = (alias or (values[0] if values else "")).rstrip(".").lower()
+            yield Record(name, each["Type"], to, json.dumps(each))
 
 
 def _balancer(context: Context) -> tuple[str, str] | None:
@@ -178,17 +187,24 @@ def _request(context: Context, host: str) -> None:
     )
 
 
-def _change(context: Context, zone: str, action: str, record: Record | None, balancer: tuple[str, str] | None) -> None:
+def _put_record(context: Context, zone: str, record: Record | None, balancer: tuple[str, str] | None) -> None:
     if record is None:
         return  # the certificate does not name it yet: the engine comes back
     there: dict[str, Any] = {"Name": record.name, "Type": record.kind}
-    if record.kind == "A":
-        target = {"HostedZoneId": balancer[1] if balancer else "", "DNSName": record.to}
-        there["AliasTarget"] = {**target, "EvaluateTargetHealth": True}
+    if balancer:
+        there["AliasTarget"] = {"HostedZoneId": balancer[1], "DNSName": record.to, "EvaluateTargetHealth": True}
     else:
         there.update(TTL=300, ResourceRecords=[{"Value": record.to}])
+    _change_records(context, zone, "UPSERT", there)
+
+
+def _delete_record(context: Context, zone: str, record: Record) -> None:
+    _change_records(context, zone, "DELETE", json.loads(record.as_found))
+
+
+def _change_records(context: Context, zone: str, action: str, record: dict[str, Any]) -> None:
     context.client("route53").change_resource_record_sets(
-        HostedZoneId=zone, ChangeBatch={"Changes": [{"Action": action, "ResourceRecordSet": there}]}
+        HostedZoneId=zone, ChangeBatch={"Changes": [{"Action": action, "ResourceRecordSet": record}]}
     )
 
 

@@ -31,7 +31,8 @@ class ClusterFacts:
         status: EKS' own word; "" if there is no cluster.
         entries: who has access, with the policies associated: ARN to policy ARNs.
         service_entries: those of AWS's own and of the nodes, which are none of ours to touch.
-        wanted_admins: the operator's user, the caller, and those of the settings.
+        wanted_admins: the operator's user, and those of the settings.
+        caller: the user or role that runs this; "" where that has no ARN of its own.
         node_versions: the minor of each node group; addons: those add-ons that do not fit the cluster's minor yet.
         next_unfit: add-ons of which EKS has no version for the next minor.
         insights: what EKS finds in the way of the next minor.
@@ -56,6 +57,7 @@ class ClusterFacts:
     issues: tuple[str, ...] = ()
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     wanted_admins: tuple[str, ...] = ()
+    caller: str = ""
     node_versions: Mapping[str, str] = field(default_factory=dict)
     addons_behind: tuple[str, ...] = ()
     next_unfit: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Cluster(Step[ClusterFacts]):
             "ends": ends,
             "today": context.clock().date(),
             "wanted_admins": _admins(context),
+            "caller": _caller(context),
             "log_group": there,
             "log_days": days,
         }
@@ -188,6 +191,10 @@ def _refused(settings: Settings, facts: ClusterFacts) -> Iterator[Change]:
     if facts.version and _minor(wanted) < _minor(facts.version):
         mend = (f"set cluster.kubernetes_version to {facts.version}",)
         yield Change(Kind.REFUSED, WHAT, f"is at {facts.version}: Kubernetes cannot go back to {wanted}", mend=mend)
+    if facts.caller and facts.caller not in facts.wanted_admins:
+        # Not added silently: the next operator's apply would take it away again.
+        mend = (f'put "{facts.caller}" into cluster.admins of infra/settings.toml, or sign in as {OPERATOR_USER}',)
+        yield Change(Kind.REFUSED, f"access of {facts.caller}", "is none of the cluster's administrators", mend=mend)
     yield from _refused_upgrade(settings, facts)
 
 
@@ -306,16 +313,17 @@ def _log_group(context: Context) -> tuple[bool, int | None]:
 
 
 def _admins(context: Context) -> tuple[str, ...]:
-    """Answer who is to have access: never a session, whose ARN is another each time, but its role."""
-    caller = context.caller["Arn"]
-    partition, account = caller.split(":")[1], context.account_id
-    wanted = [f"arn:{partition}:iam::{account}:user/{OPERATOR_USER}", *context.settings.cluster.admins]
-    if ":assumed-role/" in caller:
-        if role := role_arn(context, caller.split("/")[1]):
-            wanted.append(role)
-    elif ":user/" in caller and ":iam:" in caller:
-        wanted.append(caller)
-    return tuple(dict.fromkeys(wanted))
+    partition, account = context.caller["Arn"].split(":")[1], context.account_id
+    operator = f"arn:{partition}:iam::{account}:user/{OPERATOR_USER}"
+    return tuple(dict.fromkeys([operator, *context.settings.cluster.admins]))
+
+
+def _caller(context: Context) -> str:
+    """Answer who runs this: of a session, whose ARN is another each time, its role."""
+    arn = context.caller["Arn"]
+    if ":assumed-role/" in arn:
+        return role_arn(context, arn.split("/")[1]) or ""
+    return arn if ":iam:" in arn and ":user/" in arn else ""
 
 
 def _of_active(context: Context, found: dict[str, Any]) -> dict[str, Any]:
@@ -388,7 +396,8 @@ def _create(context: Context, facts: ClusterFacts) -> None:
         logging={"clusterLogging": [{"types": sorted(wanted.logs), "enabled": True}]} if wanted.logs else {},
         accessConfig={"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": False},
         upgradePolicy={"supportType": "STANDARD"},
-        deletionProtection=wanted.deletion_protection,
+        # Protected once it stands: one that could not be made must be easy to delete.
+        deletionProtection=False,
         tags=tags(),
     )
 

@@ -21,6 +21,8 @@ from comanda_deploy.step import Change, Kind, Step
 
 BALANCER_TAG = "elbv2.k8s.aws/cluster"
 """The load balancer controller puts it, with the cluster's name, on all that it makes."""
+CLUSTER_TAG = f"kubernetes.io/cluster/{CLUSTER}"
+"""EKS itself puts it, with "owned", on what it makes; the EBS CSI driver too."""
 DISK_TAG = "ebs.csi.aws.com/cluster"
 """The EBS CSI driver puts it, with "true", on its volumes and snapshots."""
 KUBECTL = ("kubectl", "--context", CLUSTER)
@@ -49,11 +51,16 @@ class Exposed:
 
 @dataclass(frozen=True)
 class DrainFacts:
-    """What exposes the cluster, and the load balancers and target groups (ARN, name) that it has for it."""
+    """What exposes the cluster, and what it has for that: load balancers and target groups (ARN, name).
+
+    Args:
+        classic: the names of classic load balancers, which EKS itself makes for a service of type LoadBalancer.
+    """
 
     exposed: tuple[Exposed, ...] = ()
     balancers: tuple[tuple[str, str], ...] = ()
     target_groups: tuple[tuple[str, str], ...] = ()
+    classic: tuple[str, ...] = ()
 
 
 class Drain(Step[DrainFacts]):
@@ -72,6 +79,7 @@ class Drain(Step[DrainFacts]):
             target_groups=_made_by_controller(
                 context, "describe_target_groups", "TargetGroups", "TargetGroupArn", "TargetGroupName"
             ),
+            classic=classic_balancers(context),
         )
 
     def decide(self, settings: Settings, facts: DrainFacts) -> list[Change]:  # noqa: ARG002 - nothing is built here
@@ -94,12 +102,16 @@ class Drain(Step[DrainFacts]):
         if changes:
             return changes
         at_work = [each for each in facts.exposed if not each.stuck]
-        if at_work and facts.balancers:
+        if at_work and (facts.balancers or facts.classic):
             names = ", ".join(map(str, at_work))
             return [Change(Kind.WAIT, "load balancers", f"of {names}", expected_seconds=90)]
         changes += [
             Change(Kind.DELETE, f"load balancer {name}", do=partial(_delete_balancer, arn=arn))
             for arn, name in facts.balancers
+        ]
+        changes += [
+            Change(Kind.DELETE, f"load balancer {name}", do=partial(_delete_classic, name=name))
+            for name in facts.classic
         ]
         changes += [
             Change(Kind.DELETE, f"target group {name}", do=partial(_delete_target_group, arn=arn))
@@ -142,6 +154,20 @@ def _made_by_controller(context: Context, operation: str, key: str, arn: str, na
     return tuple(sorted(ours))
 
 
+def classic_balancers(context: Context) -> tuple[str, ...]:
+    """Answer the names of the cluster's classic load balancers."""
+    names = [
+        each["LoadBalancerName"] for each in context.pages("elb", "describe_load_balancers", "LoadBalancerDescriptions")
+    ]
+    ours = []
+    for start in range(0, len(names), 20):  # DescribeTags takes 20 at most
+        answer = context.client("elb").describe_tags(LoadBalancerNames=names[start : start + 20])
+        for described in answer["TagDescriptions"]:
+            if {"Key": CLUSTER_TAG, "Value": "owned"} in described["Tags"]:
+                ours.append(described["LoadBalancerName"])
+    return tuple(sorted(ours))
+
+
 def _delete_exposed(context: Context, each: Exposed) -> None:
     answer = context.run(
         [*KUBECTL, "delete", each.kind, each.name, "--namespace", each.namespace, "--wait=false", "--ignore-not-found"]
@@ -156,6 +182,10 @@ def _delete_balancer(context: Context, arn: str) -> None:
         LoadBalancerArn=arn, Attributes=[{"Key": "deletion_protection.enabled", "Value": "false"}]
     )
     context.client("elbv2").delete_load_balancer(LoadBalancerArn=arn)
+
+
+def _delete_classic(context: Context, name: str) -> None:
+    context.client("elb").delete_load_balancer(LoadBalancerName=name)
 
 
 def _delete_target_group(context: Context, arn: str) -> None:
@@ -254,7 +284,7 @@ def _tagged(context: Context, operation: str, key: str, **arguments: Any) -> lis
 def _is_ours(thing: dict[str, Any]) -> bool:
     """The driver's tag alone says 'some cluster in this account': another cluster's disk carries its name too."""
     tags = {tag["Key"]: tag["Value"] for tag in thing.get("Tags", [])}
-    return tags.get(TAG) == TAG_VALUE or tags.get(f"kubernetes.io/cluster/{CLUSTER}") == "owned"
+    return tags.get(TAG) == TAG_VALUE or tags.get(CLUSTER_TAG) == "owned"
 
 
 def _is_node_disk(thing: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from comanda_deploy.context import Context
 from comanda_deploy.names import (
     AUTOSCALER_ROLE,
     BACKUPS_ROLE,
+    CLUSTER,
     CLUSTER_ROLE,
     EBS_CSI_ROLE,
     EXTERNAL_SECRETS_ROLE,
@@ -87,7 +88,12 @@ class Owner:
 
 @dataclass(frozen=True)
 class RolesFacts:
-    """What IAM has under our names. partition and account make up the ARNs of what is yet to be."""
+    """What IAM has under our names.
+
+    Args:
+        partition, account: make up the ARNs of what is yet to be.
+        cluster: whether one stands that lives by the roles.
+    """
 
     partition: str = "aws"
     account: str = ""
@@ -95,6 +101,7 @@ class RolesFacts:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     roles: Mapping[str, Owner] = field(default_factory=dict)
     service_roles: frozenset[str] = frozenset()
+    cluster: bool = False
 
     def arn(self, policy: str) -> str:
         """Answer the ARN of a policy of ours or of AWS's."""
@@ -115,14 +122,16 @@ class Roles(Step[RolesFacts]):
         """Read user, roles and policies, in one call: IAM throttles who makes dozens."""
         facts = RolesFacts(context.caller["Arn"].split(":")[1], context.account_id)
         users, roles, policies = _details(context)
+        names = {facts.arn(name): name for name in POLICIES}
         services = {role["Path"].split("/")[2] for role in roles if role["Path"].startswith("/aws-service-role/")}
         return RolesFacts(
             facts.partition,
             facts.account,
             user=next((_user(context, each) for each in users if each["UserName"] == OPERATOR_USER), None),
-            policies={name: _policy(each) for each in policies if (name := each["Arn"].split("/")[-1]) in POLICIES},
+            policies={names[each["Arn"]]: _policy(each) for each in policies if each["Arn"] in names},
             roles={each["RoleName"]: _role(each) for each in roles if each["RoleName"] in ROLES},
             service_roles=frozenset(name for name, service in SERVICE_ROLES.items() if service in services),
+            cluster=CLUSTER in context.pages("eks", "list_clusters", "clusters"),
         )
 
     def decide(self, settings: Settings, facts: RolesFacts) -> list[Change]:  # noqa: ARG002 - none applies
@@ -147,6 +156,9 @@ class Roles(Step[RolesFacts]):
 
     def decide_removal(self, settings: Settings, facts: RolesFacts) -> list[Change]:  # noqa: ARG002 - none is kept
         """Remove all but the service-linked roles, which are AWS's and cost nothing."""
+        if facts.cluster:
+            mend = ("comanda-deploy destroy, then comanda-deploy bootstrap --remove",)
+            return [Change(Kind.REFUSED, "roles", f"the cluster {CLUSTER} still lives by them", mend=mend)]
         changes = []
         if facts.user is not None:
             detail = f"and its {len(facts.user.keys)} access keys" if facts.user.keys else ""

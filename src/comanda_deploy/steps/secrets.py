@@ -82,12 +82,19 @@ class Secrets(Step[SecretsFacts]):
             if entry.deleted:
                 detail = "it was to be deleted: taken back"
                 changes.append(Change(Kind.CHANGE, what, detail, do=partial(_restore, name=name)))
+                continue  # what is in it shows once it is back
             missing = [key for key in wanted if key not in entry.keys]
             if missing:
                 do = partial(_fill, name=name, wanted=tuple(wanted), fill=fill)
                 kind = Kind.CHANGE if entry.exists else Kind.CREATE
                 changes.append(Change(kind, what, ", ".join(missing), do=do))
         return changes
+
+    def ask(self, context: Context, changes: list[Change]) -> None:
+        """Ask for Mercado Pago's values where the entry lacks them."""
+        for key in ASKED:
+            if any(change.what == f"secret {API_SECRET}" and key in change.detail.split(", ") for change in changes):
+                _ask(context, key)
 
     def decide_removal(self, settings: Settings, facts: SecretsFacts) -> list[Change]:
         """Delete both for good: one that waits for its deletion would keep its name from the next deployment."""
@@ -150,13 +157,14 @@ def _generate(context: Context, key: str) -> str:  # noqa: ARG001 - as `_ask`
 
 def _ask(context: Context, key: str) -> str:
     asked = ASKED[key]
-    value = context.environment.get(key, "").strip()
+    value = context.answers.get(key) or context.environment.get(key, "").strip()
     if not value:
         if context.ask is None:
             raise DeployError(f"{key} is needed and nobody is there to be asked: set it in the environment")
         value = context.ask(f"{key}, {asked.what}: ").strip()
     if not re.fullmatch(asked.shape, value):
         raise DeployError(f"{key} does not look like {asked.what}: look it up and give it again")
+    context.answers[key] = value
     return value
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import boto3
 import pytest
@@ -14,39 +13,7 @@ from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
 from comanda_deploy.settings import Settings, read_settings
 from comanda_deploy.step import Change, Kind, Step
-
-
-class Time:
-    """A clock that only sleeping moves on."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 23, 3, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.now += timedelta(seconds=seconds)
-
-
-@dataclass
-class Silent:
-    """Progress that is kept instead of printed."""
-
-    said: list[tuple[str, str]] = field(default_factory=list)
-
-    def step(self, step: Step[Any]) -> None:
-        self.said.append(("step", step.name))
-
-    def began(self, change: Change) -> None:
-        self.said.append(("began", change.what))
-
-    def waiting(self, change: Change, waited: timedelta) -> None:
-        self.said.append(("waiting", change.what))
-
-    def noted(self, change: Change) -> None:
-        self.said.append(("noted", change.what))
+from tests.deployment.account import Silent, Time
 
 
 @dataclass
@@ -133,7 +100,7 @@ def test_what_is_never_seen_is_said(context: Context) -> None:
 @pytest.mark.parametrize("at", ["a", "b", "c"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_any_change_it_goes_on_from_there(context: Context, at: str, when: str) -> None:
-    killed = []
+    killed: list[str] = []
 
     def kill(each: str) -> None:
         if each == at and not killed:

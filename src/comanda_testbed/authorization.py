@@ -51,6 +51,11 @@ class Simulator:
     def __init__(self, client: Callable[[str], Any]) -> None:
         """Read nothing yet."""
         self._client = client
+        self._documents: dict[str, list[dict[str, Any]]] = {}
+
+    def forget(self) -> None:
+        """Read policies anew at the next question: something in IAM was changed."""
+        self._documents.clear()
 
     def answer(self, asked: Mapping[str, list[str]]) -> Answer:
         """Answer a request in IAM's query protocol.
@@ -58,7 +63,10 @@ class Simulator:
         Raises:
             ClientError: moto's, where the principal does not exist.
         """
-        documents = list(self.policies(asked["PolicySourceArn"][0]))
+        source = asked["PolicySourceArn"][0]
+        if source not in self._documents:
+            self._documents[source] = list(self.policies(source))
+        documents = self._documents[source]
         context = {
             asked[f"{entry}.ContextKeyName"][0]: _members(asked, f"{entry}.ContextKeyValues")
             for entry in _indices(asked, "ContextEntries", ".ContextKeyName")

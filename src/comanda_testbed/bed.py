@@ -1,5 +1,6 @@
 """The emulated account: started, given to whoever asks over HTTP, ended."""
 
+import json
 import logging
 import os
 import sys
@@ -13,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.loaders import Loader
+from botocore.session import get_session
 
 # Moto reads it when it is imported: without it IAM lacks AWS's own policies.
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+# Nobody starts an instance of an image of the account's choice.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 # Seconds until a certificate is issued.
 os.environ.setdefault("MOTO_ACM_VALIDATION_WAIT", "0")
 
+from moto.iam import aws_managed_policies
+from moto.iam import models as iam_models
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
 
 from comanda_testbed.authorization import Simulator
@@ -26,6 +34,12 @@ from comanda_testbed.eks import Eks
 from comanda_testbed.faults import Fault, Faults
 from comanda_testbed.front import Front, serve
 from comanda_testbed.kubernetes import Kubernetes
+
+# Of AWS's own policies those that EKS and an administrator take: every new account reads them, and 1,400 take seconds.
+KNOWN = ("AmazonEKS", "AmazonEC2ContainerRegistry", "AdministratorAccess", "ReadOnlyAccess")
+all_policies: dict[str, Any] = json.loads(aws_managed_policies.aws_managed_policies_data)
+few = {name: policy for name, policy in all_policies.items() if name.startswith(KNOWN)}
+iam_models.aws_managed_policies_data = json.dumps(few)  # type: ignore[attr-defined]
 
 REGION = "sa-east-1"
 BIN = Path(__file__).parent / "bin"
@@ -67,7 +81,7 @@ class TestBed:
 
     def session(self) -> boto3.Session:
         """Answer a session of the account's administrator."""
-        return boto3.Session("AKIATESTBEDADMIN0000", "of-the-test-bed", region_name=REGION)
+        return session_of("AKIATESTBEDADMIN0000", "of-the-test-bed")
 
     def client(self, service: str) -> Any:
         """Answer a client of the account's administrator, for what a test does by hand."""
@@ -84,6 +98,19 @@ class TestBed:
     def calls(self) -> list[str]:
         """Every call that came, in order."""
         return self.faults.calls
+
+
+MODELS = Loader(include_default_search_paths=True)
+"""AWS's models as botocore reads them: megabytes, read once for all sessions here."""
+
+
+def session_of(key: str, secret: str) -> boto3.Session:
+    """Answer a session with these keys."""
+    inner = get_session()
+    inner.register_component("data_loader", MODELS)
+    return boto3.Session(
+        aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION, botocore_session=inner
+    )
 
 
 @contextmanager
@@ -103,14 +130,16 @@ def running_testbed(port: int = 0, looks: int = 1) -> Iterator[TestBed]:
 
     def client(service: str) -> Any:
         if service not in clients:
-            make: Any = boto3.Session("AKIATESTBEDADMIN0000", "of-the-test-bed", region_name=REGION).client
+            make: Any = session_of("AKIATESTBEDADMIN0000", "of-the-test-bed").client
             clients[service] = make(service, endpoint_url=moto_url)
         return clients[service]
 
     eks = Eks(client, REGION, looks)
     kubernetes = Kubernetes(eks, client)
     faults = Faults()
-    server = serve(Front(address, eks, kubernetes, Simulator(client), faults), port)
+    server = serve(
+        Front(DomainDispatcherApplication(create_backend_app), eks, kubernetes, Simulator(client), faults), port
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     folder = tempfile.TemporaryDirectory(prefix="comanda-testbed-")

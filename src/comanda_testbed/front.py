@@ -1,6 +1,5 @@
 """The one address of the emulated account: sends each call to who answers it best, and keeps a list of them all."""
 
-import http.client
 import json
 import re
 import traceback
@@ -8,9 +7,11 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from wsgiref.types import WSGIApplication
 from xml.sax.saxutils import escape
 
 from botocore.exceptions import ClientError
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from comanda_testbed.answer import Answer
 from comanda_testbed.authorization import Simulator
@@ -27,10 +28,10 @@ class Front:
     """Who answers what.
 
     Args:
-        moto: host and port of moto's server, which answers most services.
+        moto: moto's application, which answers most services.
     """
 
-    moto: tuple[str, int]
+    moto: WSGIApplication
     eks: Eks
     kubernetes: Kubernetes
     simulator: Simulator
@@ -65,19 +66,18 @@ class Front:
             answered = self.simulator.answer(parse_qs(body.decode()))
         else:
             answered = self._forward(method, target, headers, body)
+            if service == "iam" and not name.startswith(("Get", "List")):
+                self.simulator.forget()
         if fault and fault.done_first:
             return _fault(service, fault)
         return answered
 
     def _forward(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
-        connection = http.client.HTTPConnection(*self.moto, timeout=60)
-        try:
-            connection.request(method, target, body, headers)
-            response = connection.getresponse()
-            kept = {key: value for key, value in response.getheaders() if key.lower() not in HOP_BY_HOP}
-            return Answer(response.status, response.read(), kept)
-        finally:
-            connection.close()
+        # By WSGI, without a second server between: it answers in a third of the time.
+        environ = EnvironBuilder(target, method=method, headers=list(headers.items()), data=body).get_environ()
+        answer, status, kept = run_wsgi_app(self.moto, environ, buffered=True)
+        given = {key: value for key, value in kept.items() if key.lower() not in HOP_BY_HOP}
+        return Answer(int(status.split()[0]), b"".join(answer), given)
 
     def _kubernetes(self, method: str, path: str, body: bytes) -> Answer:
         try:

@@ -51,3 +51,8 @@ def addon_versions(name: str, minor: str) -> list[str]:
     if name == "kube-proxy":
         return [f"v{minor}.4-eksbuild.2", f"v{minor}.1-eksbuild.1"]
     return ADDONS[name]
+
+
+def minor_of(version: str) -> int:
+    """Answer 36 of "1.36"."""
+    return int(version.split(".")[1])

@@ -2,7 +2,7 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage lint format bench lock clean
+.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
@@ -11,7 +11,7 @@ WORKERS ?= auto
 ARGS ?=
 
 help: ## List these
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start everything here: API, worker, Pix sandbox, PostgreSQL (PORT=8000 OPS_PORT=9000 SANDBOX_PORT=8001)
 	@sh scripts/venv local
@@ -36,11 +36,12 @@ coverage: ## The money paths, covered to the last branch
 	@$(PYTHON_RUN) -m coverage combine -q
 	@$(PYTHON_RUN) -m coverage report --include='$(MONEY)' --fail-under=100
 
-lint: ## Style and types: ruff, mypy
+lint: ## Style and types: ruff, mypy, shellcheck
 	@sh scripts/venv dev
 	@$(PYTHON_RUN) -m ruff check .
 	@$(PYTHON_RUN) -m ruff format --check .
 	@$(PYTHON_RUN) -m mypy
+	@.venv/bin/shellcheck scripts/* infra/scripts/*
 
 format: ## Put the code into its format
 	@sh scripts/venv dev
@@ -50,6 +51,14 @@ format: ## Put the code into its format
 bench: ## Measure what the API costs (ARGS are handed on; ARGS=--help says which)
 	@sh scripts/venv dev
 	@exec $(PYTHON_RUN) -m bench $(ARGS)
+
+deploy-tools: ## Install comanda-deploy, the operator's tool, into .venv; infra/scripts/infra-shell.sh has it in its PATH
+	@sh scripts/venv deploy
+	@ln -sf ../../infra/scripts/comanda-deploy .venv/bin/comanda-deploy
+
+demo-deploy: ## The life of an AWS account, rehearsed on this machine: plan, apply, drift, mend, destroy; no account, no root
+	@sh scripts/venv demo
+	@exec $(PYTHON_RUN) -m comanda_testbed demo
 
 lock: ## Lock the packages anew after a change of pyproject.toml (UPGRADE=1 takes the newest)
 	@sh scripts/lock

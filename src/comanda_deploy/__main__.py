@@ -4,36 +4,42 @@ Exit codes: 0 done, or nothing to do; 1 it failed, the last line says what and h
 to do, or the command line was wrong; 130 interrupted.
 """
 
-import argparse
+import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Sequence
 
+from comanda_deploy.arguments import Parser, add_json, add_settings, add_yes
 from comanda_deploy.errors import DeployError
 
 MISSING = "comanda-deploy needs the extra `deploy` ({}): run make deploy-tools, or pip install 'comanda[deploy]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and answer the exit code."""
-    options = _parser().parse_args(arguments)
+    """Run a command, or a verb of the runbook's scripts (`verb SCRIPT VERB ...`), and answer the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Into a file or a pipe too, a plan comes before the progress that goes to stderr.
+        sys.stdout.reconfigure(line_buffering=True)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    script = arguments[1] if arguments[:1] == ["verb"] and len(arguments) > 1 else None
+    options = None if script else _parser().parse_args(arguments)
+    program = script or "comanda-deploy"
     try:
         # boto3 is an extra: without it there is one line, and `--help` works all the same.
         import boto3  # noqa: F401
         import yaml  # noqa: F401
     except ModuleNotFoundError as error:
-        return _fail(MISSING.format(f"{error.name} is missing"))
-    from comanda_deploy import commands
+        return _fail("comanda-deploy", MISSING.format(f"{error.name} is missing"))
+    from comanda_deploy import commands, verbs
 
-    command: Callable[[argparse.Namespace], int] = getattr(commands, options.command.replace("-", "_"))
     try:
-        return command(options)
+        if options is None:
+            return verbs.run(program, arguments[2:])
+        return commands.run(options)
     except DeployError as error:
-        return _fail(str(error))
+        return _fail(program, str(error))
     except KeyboardInterrupt:
-        print("comanda-deploy: stopped. What AWS has begun goes on by itself; run it again to go on.", file=sys.stderr)
+        print(f"{program}: stopped. What AWS has begun goes on by itself; run it again to go on.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # `plan | head`: who reads has seen enough. Python would say so again at its end.
@@ -44,43 +50,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if os.environ.get("COMANDA_TRACEBACK"):
             raise
-        return _fail(explain(error))
+        return _fail(program, explain(error))
 
 
-def _fail(reason: str) -> int:
-    print(f"comanda-deploy: {reason}", file=sys.stderr)
+def _fail(program: str, reason: str) -> int:
+    print(f"{program}: {reason}", file=sys.stderr)
     return 1
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}: see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(2)
+def _parser() -> Parser:
+    settings = add_settings(Parser(add_help=False))
+    asks = add_yes(Parser(add_help=False))
+    as_json = add_json(Parser(add_help=False))
 
-
-def _parser() -> _Parser:
-    settings = _Parser(add_help=False)
-    settings.add_argument(
-        "--settings",
-        type=Path,
-        default=os.environ.get("COMANDA_SETTINGS") or None,
-        metavar="FILE",
-        help="what differs here from infra/settings.toml (or COMANDA_SETTINGS)",
-    )
-    settings.add_argument("--as", dest="verb", metavar="VERB", help=argparse.SUPPRESS)
-    asks = _Parser(add_help=False)
-    asks.add_argument("--yes", "-y", action="store_true", help="do not ask before anything is changed")
-    as_json = _Parser(add_help=False)
-    as_json.add_argument("--json", action="store_true", help="for scripts")
-
-    parser = _Parser(
+    parser = Parser(
         prog="comanda-deploy",
         description="An AWS account planned, built, checked and taken down.",
         epilog="The settings are in infra/settings.toml, the runbook in docs/runbook.md.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, about: str, *parents: _Parser) -> _Parser:
+    def command(name: str, about: str, *parents: Parser) -> Parser:
         return commands.add_parser(name, help=about, description=about, parents=[settings, *parents])
 
     bootstrap = command(

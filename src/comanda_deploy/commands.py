@@ -5,16 +5,18 @@ import os
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from getpass import getpass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import msgspec
 from botocore.session import Session as BotocoreSession
 
-from comanda_deploy import engine, inventory, report
+from comanda_deploy import engine, inventory, needs, report, tools
 from comanda_deploy import lock as locks
+from comanda_deploy.arguments import confirm
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
 from comanda_deploy.names import CLUSTER, OPERATOR_USER
@@ -22,14 +24,24 @@ from comanda_deploy.runbook import BOOTSTRAP, REMOVAL, STEPS, named
 from comanda_deploy.settings import KEEPABLE, Settings, read_settings
 from comanda_deploy.status import as_text, status_of
 from comanda_deploy.step import Step
-from comanda_deploy.steps import roles
+from comanda_deploy.steps import kubeconfig, roles
+
+SCRIPTS = Path(__file__).parents[2] / "infra" / "scripts"
 
 SOMETHING_TO_DO = 2
+AFTER_BOOTSTRAP = f"make an access key for {OPERATOR_USER}, then infra/scripts/eks-cluster-deploy.sh setup-aws-auth"
+AFTER_REMOVAL = "nothing: of it the account has only AWS's own service-linked roles left, which cost nothing"
+
+
+def run(options: Namespace) -> int:
+    """Run the command that was asked for, and answer the exit code."""
+    command: Callable[[Namespace], int] = globals()[options.command]
+    return command(options)
 
 
 def plan(options: Namespace) -> int:
     """Say what apply would do."""
-    context = _context(options)
+    context = context_of(options)
     plans = engine.plan(context, STEPS)
     _show(plans, options)
     to_do = any(each.to_do for each in plans)
@@ -40,19 +52,25 @@ def plan(options: Namespace) -> int:
 
 def apply(options: Namespace) -> int:
     """Make all of it so."""
-    return _apply(_context(options), STEPS, options, why="apply", again="comanda-deploy apply")
+    again = "comanda-deploy apply"
+    return _apply(context_of(options), STEPS, options, why="apply", again=again, next_="comanda-deploy status")
 
 
 def step(options: Namespace) -> int:
     """Make one step so, or several."""
-    context = _context(options)
+    context = context_of(options)
     steps = [named(name) for name in options.names]
     if options.only_plan:
         plans = engine.plan(context, steps)
         _show(plans, options)
         return SOMETHING_TO_DO if any(each.to_do for each in plans) else 0
+    needs.look(context, steps)
     names = " ".join(options.names)
-    return _apply(context, steps, options, why=f"step {names}", again=options.verb or f"comanda-deploy step {names}")
+    # A verb of the runbook's scripts goes on under the name it was typed by.
+    again = getattr(options, "goes_on_with", f"comanda-deploy step {names}")
+    return _apply(
+        context, steps, options, why=again, again=again, next_=getattr(options, "next", "comanda-deploy plan")
+    )
 
 
 def bootstrap(options: Namespace) -> int:
@@ -60,13 +78,14 @@ def bootstrap(options: Namespace) -> int:
     if options.only_print:
         print(roles.console_way())
         return 0
-    context = _context(options)
+    context = context_of(options)
     return _apply(
         context,
         BOOTSTRAP,
         options,
         why="bootstrap",
         again="comanda-deploy bootstrap",
+        next_=AFTER_REMOVAL if options.remove else AFTER_BOOTSTRAP,
         removal=options.remove,
         locked=False,  # the lock is the operator's; whoever bootstraps may stand before there is one
     )
@@ -74,7 +93,7 @@ def bootstrap(options: Namespace) -> int:
 
 def destroy(options: Namespace) -> int:
     """Take all of it down, and prove that nothing is left."""
-    context = _context(options)
+    context = context_of(options)
     if options.keep is not None:
         context.settings = _keeping(context.settings, options.keep)
     kept = ", ".join(context.settings.destroy.keep) or "nothing"
@@ -82,7 +101,7 @@ def destroy(options: Namespace) -> int:
     if any(each.to_do for each in plans):
         print(report.as_text(plans))
         print(f"Kept: {kept}.")
-        _confirm(options, f"This deletes the cluster and what is in it. Type its name, {CLUSTER}: ", CLUSTER)
+        confirm(options, f"This deletes the cluster and what is in it. Type its name, {CLUSTER}: ", CLUSTER)
         with locks.locked(context, "destroy"):
             _carry_out(context, REMOVAL, again="comanda-deploy destroy", removal=True)
     found = inventory.take(context)
@@ -94,7 +113,7 @@ def destroy(options: Namespace) -> int:
 
 def status(options: Namespace) -> int:
     """Say how things are."""
-    context = _context(options)
+    context = context_of(options)
     found = status_of(context)
     print(json.dumps(msgspec.to_builtins(found), indent=2, ensure_ascii=False) if options.json else as_text(found))
     return 0 if found.healthy else 1
@@ -102,19 +121,19 @@ def status(options: Namespace) -> int:
 
 def lock(options: Namespace) -> int:
     """Keep others away."""
-    holder = locks.take(_context(options), options.why, stays=True)
+    holder = locks.take(context_of(options), options.why, stays=True)
     print(f"Locked by {holder}. Next: comanda-deploy unlock, when it is over")
     return 0
 
 
 def unlock(options: Namespace) -> int:
     """Let others in again."""
-    context = _context(options)
+    context = context_of(options)
     holder = locks.holder_of(context)
     if holder is None:
         print("It is not locked.")
         return 0
-    _confirm(options, f"Locked by {holder}. Take the lock away? [y/N] ")
+    confirm(options, f"Locked by {holder}. Take the lock away? [y/N] ")
     locks.release(context, holder)
     print("Unlocked.")
     return 0
@@ -129,6 +148,8 @@ def env(options: Namespace) -> int:
         "AWS_PROFILE": None if _has_keys() else os.environ.get("AWS_PROFILE") or settings.aws.profile,
         "COMANDA_SETTINGS": str(options.settings.resolve()) if options.settings else None,
         "COMANDA_CLUSTER": CLUSTER,
+        "KUBECONFIG": kubeconfig.with_our_context(os.environ),
+        "PATH": os.pathsep.join([*_before_path(), os.environ.get("PATH", os.defpath)]),
     }
     for name, value in values.items():
         if value is not None:
@@ -136,7 +157,14 @@ def env(options: Namespace) -> int:
     return 0
 
 
-def _context(options: Namespace) -> Context:
+def _before_path() -> list[str]:
+    """Answer where comanda-deploy, the scripts, and what setup-env installs are, but for what is in PATH already."""
+    there = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return [place for place in map(str, (SCRIPTS, tools.bin_folder(os.environ))) if place not in there]
+
+
+def context_of(options: Namespace) -> Context:
+    """Answer what a command works with: the settings that were asked for, and AWS as whoever runs it."""
     settings = read_settings(options.settings)
     environment = dict(os.environ)
     environment.setdefault("AWS_REGION", settings.aws.region)
@@ -172,21 +200,22 @@ def _apply(
     *,
     why: str,
     again: str,
+    next_: str,
     removal: bool = False,
     locked: bool = True,
 ) -> int:
     plans = engine.plan(context, steps, removal=removal)
     print(report.as_text(plans))
     if not any(each.to_do for each in plans):
-        print("Nothing to do: all of it is as it should be.")
+        print(f"Nothing to do: all of it is as it should be. Next: {next_}")
         return 0
-    _confirm(options, "Go on? [y/N] ")
+    confirm(options, "Go on? [y/N] ")
     if locked:
         with locks.locked(context, why):
             done = _carry_out(context, steps, again=again, removal=removal)
     else:
         done = _carry_out(context, steps, again=again, removal=removal)
-    print(f"Done: {done} changes. Next: {_next(steps, removal=removal)}")
+    print(f"Done: {done} changes. Next: {next_}")
     return 0
 
 
@@ -200,32 +229,6 @@ def _carry_out(context: Context, steps: Sequence[Step[Any]], *, again: str, remo
             f"  {len(failure.done)} changes were made and stay; nothing else was touched, and the lock is free.\n"
             f"  Mend the cause, then go on with: {again}   (comanda-deploy plan says what is left)"
         ) from failure
-
-
-def _next(steps: Sequence[Step[Any]], *, removal: bool) -> str:
-    if removal:
-        return "nothing: of it the account has only AWS's own service-linked roles left, which cost nothing"
-    if steps is BOOTSTRAP:
-        return f"make an access key for {OPERATOR_USER}, then infra/scripts/eks-cluster-deploy.sh setup-aws-auth"
-    return "comanda-deploy status" if steps is STEPS else "comanda-deploy plan"
-
-
-def _confirm(options: Namespace, question: str, answer: str | None = None) -> None:
-    """Ask, unless --yes was given.
-
-    Raises:
-        DeployError: the answer is no, or nobody is there to answer.
-    """
-    if options.yes:
-        return
-    if not sys.stdin.isatty():
-        raise DeployError("nobody is there to be asked: say --yes")
-    try:
-        said = input(question).strip()
-    except EOFError:
-        said = ""
-    if said != answer if answer else said.lower() not in {"y", "yes", "s", "sim"}:
-        raise DeployError("nothing was touched")
 
 
 def _keeping(settings: Settings, kinds: str) -> Settings:

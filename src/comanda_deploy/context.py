@@ -53,6 +53,7 @@ class Context:
     answers: dict[str, str] = field(default_factory=dict)
     """What the operator answered, by the name of what was asked for."""
     _clients: dict[tuple[str, bool], Any] = field(default_factory=dict)
+    _catalogue: dict[str, list[Any]] = field(default_factory=dict)
     _once: bool = False
 
     @property
@@ -93,6 +94,13 @@ class Context:
         """Answer all pages of a listing: of `operation` ("describe_subnets"), what stands under `key` ("Subnets")."""
         paginator = self.client(service).get_paginator(operation)
         return [item for page in paginator.paginate(**arguments) for item in page.get(key, [])]
+
+    def catalogue(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
+        """Answer the same of what AWS has on offer: asked for once, since it does not change while a command runs."""
+        asked = f"{service} {operation} {key} {sorted(arguments.items())}"
+        if asked not in self._catalogue:
+            self._catalogue[asked] = self.pages(service, operation, key, **arguments)
+        return self._catalogue[asked]
 
     def which(self, command: str) -> Path | None:
         """Answer where a command is, if it is installed."""

@@ -49,7 +49,7 @@ class Life:
 def kubernetes_ends(context: Context) -> tuple[dict[str, date], str]:
     """Answer the end of standard support of each minor that EKS offers, and who says so."""
     try:
-        found = context.pages("eks", "describe_cluster_versions", "clusterVersions")
+        found = context.catalogue("eks", "describe_cluster_versions", "clusterVersions")
     except ClientError as error:
         if code_of(error) in DENIED:
             return dict(KUBERNETES_ENDS), f"a table of {TABLE_OF}"

@@ -16,7 +16,7 @@ from comanda_deploy.context import Context
 from comanda_deploy.runbook import BOOTSTRAP, REMOVAL, STEPS
 from comanda_deploy.settings import Settings, read_settings
 from comanda_deploy.step import Change, Step
-from comanda_testbed.bed import REGION, TestBed
+from comanda_testbed.bed import TestBed, session_of
 
 MERCADO_PAGO = {
     "MERCADO_PAGO_ACCESS_TOKEN": "TEST-of-the-test-bed",
@@ -128,6 +128,16 @@ def as_said(changes: Any) -> list[str]:
     return [f"{change.kind} {change.what}" + (f": {change.detail}" if change.detail else "") for change in changes]
 
 
+def assert_made_once(account: Account) -> None:
+    """See that of what has no token of AWS's against it nothing was made twice."""
+    ec2 = account.bed.client("ec2")
+    ours = [{"Name": "tag:Project", "Values": ["comanda"]}]
+    assert len(ec2.describe_vpcs(Filters=ours)["Vpcs"]) == 1
+    assert len(ec2.describe_subnets(Filters=ours)["Subnets"]) == 4
+    assert len(ec2.describe_route_tables(Filters=ours)["RouteTables"]) == 3
+    assert len(ec2.describe_internet_gateways(Filters=ours)["InternetGateways"]) == 1
+
+
 def bootstrapped(bed: TestBed, home: Path, setenv: Callable[[str, str], None]) -> Account:
     """Answer an account after bootstrap.
 
@@ -150,6 +160,6 @@ def bootstrapped(bed: TestBed, home: Path, setenv: Callable[[str, str], None]) -
     key = bed.client("iam").create_access_key(UserName="comanda-operator")["AccessKey"]
     environment["AWS_ACCESS_KEY_ID"] = key["AccessKeyId"]
     environment["AWS_SECRET_ACCESS_KEY"] = key["SecretAccessKey"]
-    account.session = boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name=REGION)
+    account.session = session_of(key["AccessKeyId"], key["SecretAccessKey"])
     account.clients = {}
     return account

@@ -15,7 +15,7 @@ from comanda_deploy import engine, inventory, lock
 from comanda_deploy.runbook import BOOTSTRAP, REMOVAL, STEPS
 from comanda_deploy.step import Step
 from comanda_testbed.faults import Fault
-from tests.deployment.account import Account, Silent
+from tests.deployment.account import Account, Silent, assert_made_once
 from tests.deployment.leftovers import leave_behind
 
 READING = ("Describe", "List", "Get", "Simulate")
@@ -87,12 +87,7 @@ def test_each_step_is_killed_at_each_of_its_calls_and_resumed(account: Account, 
     killer.chance = random.Random(0)
     built = Account(account.bed, account.home, account.environment, account.bed.session())
     assert [each for each in built.plan() if "user/moto" not in each] == []
-    ec2 = account.bed.client("ec2")
-    ours = [{"Name": "tag:Project", "Values": ["comanda"]}]
-    assert len(ec2.describe_vpcs(Filters=ours)["Vpcs"]) == 1
-    assert len(ec2.describe_subnets(Filters=ours)["Subnets"]) == 4
-    assert len(ec2.describe_route_tables(Filters=ours)["RouteTables"]) == 3
-    assert len(ec2.describe_internet_gateways(Filters=ours)["InternetGateways"]) == 1
+    assert_made_once(account)
 
     leave_behind(account)
     before = killer.kills

@@ -13,7 +13,7 @@ import pytest
 from comanda_deploy import lock
 from comanda_deploy.errors import DeployError
 from comanda_testbed.front import Dropped
-from tests.deployment.account import Account
+from tests.deployment.account import Account, assert_made_once
 
 
 def drop() -> None:
@@ -36,29 +36,31 @@ def test_a_call_that_never_arrived_is_made_again(account: Account) -> None:
     assert account.plan() == []
 
 
-@pytest.mark.parametrize(
-    "action",
-    [
-        "ec2:CreateVpc",
-        "ec2:CreateSubnet",
-        "ec2:CreateInternetGateway",
-        "ec2:CreateRouteTable",
-        "ecr:CreateRepository",
-        "logs:CreateLogGroup",
-        "eks:CreateCluster",
-        "eks:CreateNodegroup",
-        "eks:CreateAddon",
-        "eks:CreateAccessEntry",
-        "eks:CreatePodIdentityAssociation",
-        "ec2:CreateLaunchTemplate",
-        "secretsmanager:CreateSecret",
-    ],
+LOST = (
+    "ec2:CreateVpc",
+    "ec2:CreateSubnet",
+    "ec2:CreateInternetGateway",
+    "ec2:CreateRouteTable",
+    "ecr:CreateRepository",
+    "logs:CreateLogGroup",
+    "eks:CreateCluster",
+    "eks:CreateNodegroup",
+    "eks:CreateAddon",
+    "eks:CreateAccessEntry",
+    "eks:CreatePodIdentityAssociation",
+    "ec2:CreateLaunchTemplate",
+    "secretsmanager:CreateSecret",
 )
-def test_an_answer_that_was_lost_makes_nothing_twice(account: Account, action: str) -> None:
-    """boto3 asks again, and AWS has it already: by its token it answers the same, or it refuses; both go on."""
-    account.bed.arm(action, code="ServiceUnavailable", status=503, done_first=True)
+
+
+def test_answers_that_were_lost_make_nothing_twice(account: Account) -> None:
+    """The tool looks again, and AWS has it already: by its token it answers the same, or it refuses; both go on."""
+    for action in LOST:
+        account.bed.arm(action, code="ServiceUnavailable", status=503, done_first=True)
     account.apply()
+    assert not [fault.action for fault in account.bed.faults.armed if fault.times], "each struck"
     assert account.plan() == []
+    assert_made_once(account)
 
 
 def test_throttling_that_does_not_end_is_one_line_and_the_next_run_goes_on(account: Account) -> None:

@@ -65,16 +65,17 @@ def test_an_add_on_without_a_version_for_it_stops_it(account: Account, monkeypat
     def none_yet(name: str, minor: str) -> list[str]:
         return [] if (name, minor) == ("coredns", "1.35") else real(name, minor)
 
-    monkeypatch.setattr("comanda_testbed.eks.addon_versions", none_yet)
+    monkeypatch.setattr("comanda_testbed.eks.addons.addon_versions", none_yet)
     with pytest.raises(DeployError, match=r"coredns has no version for 1\.35; wait until AWS has one"):
         account.apply(cluster=NEW)
     assert account.bed.eks.clusters["comanda"].body["version"] == "1.34"
 
 
 def test_it_does_not_go_back(account: Account) -> None:
-    account.apply(cluster=NEW)
+    steps = [named("network"), named("cluster")]
+    account.apply(steps, cluster=NEW)
     with pytest.raises(DeployError, match=r"is at 1\.36: Kubernetes cannot go back to 1\.34"):
-        account.apply(cluster=OLD)
+        account.apply(steps, cluster=OLD)
 
 
 def test_a_version_past_its_end_is_not_begun_with(account: Account) -> None:
@@ -83,7 +84,6 @@ def test_a_version_past_its_end_is_not_begun_with(account: Account) -> None:
 
 
 def test_an_end_that_is_near_is_said_with_the_days_left(account: Account) -> None:
-    account.apply(cluster=OLD)
     plans = engine.plan(account.context(cluster=OLD), [named("preflight")])
     notes = as_said(change for each in plans for change in each.changes if change.kind is Kind.NOTE)
     assert "note Kubernetes 1.34: maintained until 2026-12-02, 9 days (EKS)" in notes

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,10 +72,43 @@ class Kubeconfig(Step[KubeconfigFacts]):
 
 
 def file_of(context: Context) -> Path:
-    """Answer the file that kubectl writes to: the first of KUBECONFIG, or ~/.kube/config."""
-    named = [each for each in context.environment.get("KUBECONFIG", "").split(os.pathsep) if each]
-    home = context.environment.get("HOME") or str(Path.home())
-    return Path(named[0]) if named else Path(home) / ".kube" / "config"
+    """Answer the operator's file: the first of KUBECONFIG that is not ours, or ~/.kube/config."""
+    return _files(context.environment)[0]
+
+
+def knows_the_cluster(context: Context) -> bool:
+    """Answer whether kubectl has our context."""
+    return any("contexts" in _entries(_load(file)) for file in _files(context.environment))
+
+
+def with_our_context(environment: Mapping[str, str]) -> str:
+    """Answer KUBECONFIG with a file before the operator's that says no more than which context is the current one.
+
+    The runbook's `kubectl apply` names none: in the scripts' shell it must not land in another cluster. The file is
+    written, and the operator's own is not touched. Of several files kubectl takes the first that says it (Kubernetes,
+    "Organizing Cluster Access Using kubeconfig Files").
+
+    Raises:
+        DeployError: it cannot be written.
+    """
+    ours = _context_file(environment)
+    _save(ours, {"apiVersion": "v1", "kind": "Config", "current-context": CLUSTER})
+    return os.pathsep.join(map(str, [ours, *_files(environment)]))
+
+
+def _context_file(environment: Mapping[str, str]) -> Path:
+    state = environment.get("XDG_STATE_HOME") or str(_home(environment) / ".local" / "state")
+    return Path(state) / "comanda" / "current-context"
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("HOME") or Path.home())
+
+
+def _files(environment: Mapping[str, str]) -> list[Path]:
+    named = [Path(each) for each in environment.get("KUBECONFIG", "").split(os.pathsep) if each]
+    theirs = [each for each in named if each != _context_file(environment)]
+    return theirs or [_home(environment) / ".kube" / "config"]
 
 
 def _wanted(context: Context, cluster: dict[str, Any]) -> dict[str, Any]:
@@ -106,15 +140,21 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise DeployError(f"{file} is not valid YAML: mend it, or name another with KUBECONFIG") from error
-    if not isinstance(config, dict):
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        raise DeployError(f"{where} is not valid YAML: mend it, or name another with KUBECONFIG") from error
+    if not isinstance(config, dict) or not all(_is_section(config.get(section)) for section in SECTIONS):
         raise DeployError(f"{file} is no kubeconfig: name another with KUBECONFIG")
     return config
 
 
+def _is_section(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(entry, dict) for entry in value))
+
+
 def _entries(config: dict[str, Any]) -> dict[str, Any]:
     return {
-        section: entry[key]
+        section: entry.get(key)
         for section, key in SECTIONS.items()
         for entry in config.get(section) or []
         if entry.get("name") == CLUSTER

@@ -1,9 +1,10 @@
 """The budgets, and how a result is told: a table for people, JSON for whoever compares."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.listeners import StreamResult
 from bench.measuring import Result
+from bench.plan import PLAN_SECONDS
 
 # By the beginning of a scenario's name: CPU of the API process in milliseconds per request, must and aim.
 CPU_BUDGETS = {
@@ -43,6 +44,20 @@ def table(results: Sequence[Result]) -> str:
             f"{result.p50_ms:8.2f} {result.p99_ms:8.2f} {result.postgres_cpu_ms:8.3f} {result.rss_mb:7.1f}"
         )
     return "\n".join(lines)
+
+
+def broken_plans(plans: Mapping[str, float]) -> list[str]:
+    """Answer one line for every plan of the deployment that takes too long."""
+    return [
+        f"{name}: {taken:.2f} s, must be under {PLAN_SECONDS:.0f}"
+        for name, taken in plans.items()
+        if taken > PLAN_SECONDS
+    ]
+
+
+def plan_table(plans: Mapping[str, float]) -> str:
+    """Tell what plans of the deployment take."""
+    return "\n".join(f"{name:48} {taken:8.2f} s, must be under {PLAN_SECONDS:.0f}" for name, taken in plans.items())
 
 
 def stream_table(results: Sequence[StreamResult]) -> str:

@@ -1,7 +1,6 @@
 """The whole life of an account: built, looked at, changed by hand, mended, and taken down until nothing is left."""
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -53,17 +52,16 @@ def test_bootstrap_twice_changes_nothing_and_can_be_taken_back(account: Account)
     assert not admin.list_policies(Scope="Local")["Policies"]
 
 
-def test_a_plan_over_all_steps_is_quick_and_touches_nothing(account: Account) -> None:
+def test_a_plan_over_all_steps_touches_nothing_and_asks_for_nothing_twice(account: Account) -> None:
     account.apply()
     calls = len(account.bed.calls)
-    began = time.monotonic()
     answer = account.command("plan", "--json")
-    taken = time.monotonic() - began
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["counts"]["unchanged_steps"] == len(STEPS)
-    assert not changing(account.bed.calls[calls:])
-    # A bound of what is asked for, with room for a busy machine: the true figure is printed by the bench.
-    assert taken < 30
+    asked = account.bed.calls[calls:]
+    assert not changing(asked)
+    # How long it takes is `make bench`'s to measure; what decides it is how often AWS is asked.
+    assert len(asked) <= 100
 
 
 def test_a_plan_of_an_empty_account_needs_no_cluster_and_says_so_by_its_exit_code(account: Account) -> None:

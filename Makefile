@@ -9,6 +9,8 @@ PYTHON_RUN := .venv/bin/python
 # Test processes at once, and what else to hand to pytest: make test ARGS='-k money'
 WORKERS ?= auto
 ARGS ?=
+# What needs neither root nor a Go toolchain nor a browser.
+CORE := not (go or root or cluster)
 
 help: ## List these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +21,7 @@ run: ## Start everything here: API, worker, Pix sandbox, PostgreSQL (PORT=8000 O
 
 test: ## The core tests: no root, no browser, no Go toolchain (ARGS='-k menu' chooses)
 	@sh scripts/venv dev
-	@exec $(PYTHON_RUN) -m pytest -n $(WORKERS) $(ARGS)
+	@exec $(PYTHON_RUN) -m pytest -n $(WORKERS) -m '$(CORE)' $(ARGS)
 
 test-all: ## All tests; what this machine cannot run is named and counted
 	@sh scripts/not-run-here

@@ -1,9 +1,15 @@
 """Ten API pods and all that stands beside them must fit, or preflight says what is too small."""
 
-import msgspec
+from typing import Any
 
-from comanda_deploy.capacity import InstanceSize, shortages
+import msgspec
+import pytest
+
+from comanda_deploy.capacity import ANYWHERE, InstanceSize, Load, shortages
+from comanda_deploy.helm_release import Release, values_of
 from comanda_deploy.settings import Settings, read_settings
+from comanda_deploy.steps import cluster_autoscaler, load_balancer_controller
+from comanda_deploy.steps.external_secrets import RELEASE as OPERATOR
 
 LARGE = InstanceSize("t3.large", vcpus=2, memory=8192, interfaces=3, addresses=12)
 LARGE_AMD = InstanceSize("t3a.large", vcpus=2, memory=8192, interfaces=3, addresses=12)
@@ -40,3 +46,23 @@ def test_the_smallest_type_counts_since_the_group_may_get_it() -> None:
 def test_the_database_needs_its_own_room() -> None:
     said = shortages(settings(database_instance_types=("t3.micro",)), [LARGE, LARGE_AMD, MICRO])
     assert any(each.startswith("the database's node of type t3.micro") for each in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "part"),
+    [
+        ("external-secrets", OPERATOR, ""),
+        ("external-secrets-webhook", OPERATOR, "webhook"),
+        ("external-secrets-cert-controller", OPERATOR, "certController"),
+        ("aws-load-balancer-controller", load_balancer_controller.RELEASE, ""),
+        ("cluster-autoscaler", cluster_autoscaler.RELEASE, ""),
+    ],
+)
+def test_what_is_counted_is_what_the_values_ask_for(name: str, release: Release, part: str) -> None:
+    """That the charts make it so of these values stands in tests/charts, of those that can be had."""
+    values: dict[str, Any] = values_of(release, {})
+    values = values[part] if part else values
+    requests = values["resources"]["requests"]
+    millicores, memory = int(requests["cpu"].removesuffix("m")), int(requests["memory"].removesuffix("Mi"))
+    (counted,) = (load for load in ANYWHERE if load.name == name)
+    assert counted == Load(name, values["replicaCount"], millicores, memory)

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from comanda_deploy import commands, sign_in, tools
+from comanda_deploy import commands, image, sign_in, tools
 from comanda_deploy.arguments import Parser, add_settings, add_yes
 
 Options = Namespace
@@ -112,7 +112,24 @@ DEPLOY = (
     ),
 )
 
-SCRIPTS: dict[str, tuple[Verb, ...]] = {"eks-cluster-deploy.sh": DEPLOY}
+MANAGE = (
+    Verb(
+        "update-api-image",
+        "Build the image of API, worker and migrations, push it, and write it into the manifests, by its digest. The "
+        "tag is the time and the commit, for the nodes' architecture; docker, podman or buildah builds it. Behind a "
+        "firewall: PIP_CONFIG_FILE and PIP_CERT, pip's own, are mounted for the build and are no part of the image.",
+        image.update,
+        adds=image.add_options,
+    ),
+    Verb(
+        "ecr-login",
+        "Sign docker, podman or buildah in to the image registry, for your own pulls and pushes. update-api-image "
+        "does not need it: it signs in by itself, and out again.",
+        image.ecr_login,
+    ),
+)
+
+SCRIPTS: dict[str, tuple[Verb, ...]] = {"eks-cluster-deploy.sh": DEPLOY, "eks-cluster-mng.sh": MANAGE}
 """In the runbook's order, mended where it fails: kubectl can only know a cluster that is there."""
 
 
@@ -140,7 +157,8 @@ def run(script: str, arguments: Sequence[str]) -> int:
 
 def _listing(script: str, verbs: Sequence[Verb]) -> str:
     width = max(len(each.name) for each in verbs) + 2
-    lines = [f"usage: {script} VERB [options], in this order. What one does: {script} VERB --help", ""]
+    order = ", in this order" if verbs is DEPLOY else ""
+    lines = [f"usage: {script} VERB [options]{order}. What one does: {script} VERB --help", ""]
     for each in verbs:
         lines.append(f"  {each.name:{width}}{each.does.split('. ')[0].removesuffix('.')}")
         lines += [f"    or {alias}" for alias in each.aliases]
@@ -158,6 +176,7 @@ def _options(script: str, verb: Verb, name: str, arguments: Sequence[str]) -> Op
     options = parser.parse_args(arguments)
     options.names = list(verb.steps)
     options.goes_on_with = f"{script} {name}"
+    options.verbs = [each.name for each in SCRIPTS[script]]
     after = SCRIPTS[script][SCRIPTS[script].index(verb) + 1 :]
     options.next = f"{script} {after[0].name}" if after else "comanda-deploy status"
     return options

@@ -183,7 +183,7 @@ def _run(context: Context, step: Step[Any], progress: Progress, done: list[Chang
             if change in made:
                 continue
         tries += 1
-        context.sleep(min(10, 0.5 * 1.5**tries))
+        context.sleep(min(10, 0.2 * 1.5**tries))
 
 
 def _same(one: Change, other: Change) -> bool:
@@ -197,10 +197,20 @@ def _patience(change: Change) -> timedelta:
     return SEEN_WITHIN
 
 
+def _is_in_vain(change: Change, done: list[Change]) -> bool:
+    """Answer whether the same thing was deleted and made anew before."""
+    kinds = [each.kind for each in done if each.what == change.what]
+    return change.kind is Kind.DELETE and Kind.DELETE in kinds and Kind.CREATE in kinds[kinds.index(Kind.DELETE) :]
+
+
 def _make(context: Context, step: Step[Any], change: Change, done: list[Change], waited: timedelta) -> bool:
     """Make a change; answer False if it is to be looked at again, and then tried again if it is still to be done."""
     if change.do is None:
         raise Failure(step, change, "is not ours to do: see the plan", done)
+    if _is_in_vain(change, done):
+        # It would go on like that for ever. What is there is left, to be looked at.
+        detail = change.detail or "it is there again"
+        raise Failure(step, change, f"{detail}; that was tried once already: look at it in AWS's console", done)
     try:
         # Sent once: boto3 would send it again without a look, and many of AWS's calls then make a second thing.
         with context.sending_once():

@@ -18,6 +18,8 @@ from comanda_deploy.step import Change, Kind
 
 VALUES = Path(__file__).parents[2] / "infra" / "helm"
 WAIT_SECONDS = 300
+UNASKED = "the cluster could not be asked"
+"""What is said of a release where nobody knows from here whether it is as it should be."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def decide(release: Release, facts: ReleaseFacts) -> Iterator[Change]:
     do = partial(_install, release=release, settings=facts.settings)
     version = f"{release.chart}-{release.version}"
     if facts.trouble:
-        yield Change(Kind.LATER, release.what, f"{version}: the cluster could not be asked: {facts.trouble}")
+        yield Change(Kind.LATER, release.what, f"{version}: {UNASKED}: {facts.trouble}")
     elif not facts.chart:
         # A plan needs no cluster: without one, what is to come is said all the same.
         yield Change(Kind.CREATE, release.what, version, expected_seconds=60, do=do)

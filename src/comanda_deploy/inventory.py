@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.names import API_SECRET, CLUSTER, DATABASE_SECRET, LOG_GROUP, REPOSITORY, TAG, TAG_VALUE
-from comanda_deploy.steps.address import Address
+from comanda_deploy.steps.address import Address, ours
 from comanda_deploy.steps.drain import BALANCER_TAG, CLUSTER_TAG, classic_balancers
 
 PRICES = {
@@ -126,7 +126,7 @@ def _of_balancers(context: Context) -> Iterator[tuple[str, str]]:
 
 
 def _of_the_rest(context: Context) -> Iterator[tuple[str, str]]:
-    for record in Address().observe(context).records:
+    for record in ours(context.settings.address.host, Address().observe(context)):
         yield "DNS record", f"{record.name} {record.kind}"
     for group in context.pages("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups"):
         if any(tag["Key"] == "eks:cluster-name" and tag["Value"] == CLUSTER for tag in group["Tags"]):

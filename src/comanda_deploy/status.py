@@ -4,6 +4,7 @@ import msgspec
 
 from comanda_deploy import engine, lock
 from comanda_deploy.context import Context
+from comanda_deploy.helm_release import UNASKED
 from comanda_deploy.names import CLUSTER
 from comanda_deploy.report import counts, described
 from comanda_deploy.runbook import STEPS
@@ -21,11 +22,12 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """How long a version is maintained."""
+    """How long a version is maintained: until a day, or, where nobody says one, in words."""
 
     what: str
-    ends: str
-    days_left: int
+    ends: str | None
+    days_left: int | None
+    said: str
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -52,17 +54,24 @@ def status_of(context: Context) -> Status:
     # Whether this machine's kubectl knows the cluster says nothing of the cluster.
     plans = engine.plan(context, [step for step in STEPS if step.name != "kubeconfig"])
     to_do = [change for each in plans for change in each.to_do]
+    # Not to be known from here is no drift; to come after something else is.
+    unseen = [change for change in to_do if change.kind is Kind.LATER and UNASKED in change.detail]
+    drift = {kind: count for kind, count in counts(plans).items() if kind != "unchanged_steps"}
+    drift[Kind.LATER] -= len(unseen)
     holder = lock.holder_of(context)
     well = bool(parts) and all(part.status == "ACTIVE" and not part.issues for part in parts)
     return Status(
         account=context.account_id,
         region=context.region,
         parts=parts,
-        drift={kind: count for kind, count in counts(plans).items() if kind not in {"unchanged_steps", "later"}},
-        unseen=[described(change) for change in to_do if change.kind is Kind.LATER],
-        versions=[Version(each.what, each.ends.isoformat(), each.days_left) for each in lives(context)],
+        drift=drift,
+        unseen=[described(change) for change in unseen],
+        versions=[
+            Version(each.what, each.ends.isoformat() if each.ends else None, each.days_left, str(each))
+            for each in lives(context)
+        ],
         locked_by=str(holder) if holder else None,
-        healthy=well and all(change.kind is Kind.LATER for change in to_do),
+        healthy=well and len(unseen) == len(to_do),
     )
 
 
@@ -75,10 +84,11 @@ def as_text(status: Status) -> str:
         lines.append(f"  {part.status:10} {part.name} {part.version}")
         lines += [f"             {issue}" for issue in part.issues]
     to_do = {kind: count for kind, count in status.drift.items() if count and kind != "note"}
-    said = ", ".join(f"{count} to {kind}" for kind, count in to_do.items())
+    made = {Kind.CREATE, Kind.CHANGE, Kind.DELETE}
+    said = ", ".join(f"{count} to {kind}" if kind in made else f"{count} {kind}" for kind, count in to_do.items())
     lines.append(f"Drift: {said}. Next: comanda-deploy plan" if to_do else "Drift: none")
     lines += [f"Not looked at: {each}" for each in status.unseen]
-    lines += [f"{each.what}: maintained until {each.ends}, {each.days_left} days" for each in status.versions]
+    lines += [f"{each.what}: {each.said}" for each in status.versions]
     lines.append(f"Locked by {status.locked_by}" if status.locked_by else "Not locked")
     return "\n".join(lines)
 

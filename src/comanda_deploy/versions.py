@@ -25,22 +25,34 @@ COMPONENT_ENDS = {
 """What else has a date that is known (PostgreSQL's versioning policy; Amazon Linux 2023 release cadence)."""
 
 
+AS_KUBERNETES = "as its Kubernetes"
+"""Who says so of what ends with its Kubernetes, and need not be said beside it."""
+
+UNDATED = {
+    "External Secrets 2.9": "only its newest minor is (its page on stability and support)",
+    "AWS Load Balancer Controller 3.5": "only its newest minor is (its releases)",
+}
+"""What nobody gives a date for: a newer one is looked for at every release of ours."""
+
+
 @dataclass(frozen=True)
 class Life:
     """How long a version is maintained.
 
     Args:
-        what: "Kubernetes 1.36". ends: the first day without. days_left: may be negative.
-        source: who says so.
+        what: "Kubernetes 1.36". ends: the first day without, None where nobody says one. days_left: may be negative.
+        source: who says so, or what is said instead of a day.
     """
 
     what: str
-    ends: date
-    days_left: int
+    ends: date | None
+    days_left: int | None
     source: str
 
     def __str__(self) -> str:
         """Answer one phrase."""
+        if self.days_left is None:
+            return f"maintained until no day that is known: {self.source}"
         if self.days_left < 0:
             return f"maintained until {self.ends}, that is {-self.days_left} days past ({self.source})"
         return f"maintained until {self.ends}, {self.days_left} days ({self.source})"
@@ -70,5 +82,8 @@ def lives(context: Context) -> list[Life]:
     found = []
     if wanted in ends:
         found.append(Life(f"Kubernetes {wanted}", ends[wanted], (ends[wanted] - today).days, source))
+        # Upstream maintains it as long as its Kubernetes, which EKS does a little longer.
+        found.append(Life(f"Cluster Autoscaler {wanted}", ends[wanted], (ends[wanted] - today).days, AS_KUBERNETES))
     table = f"a table of {TABLE_OF}"
-    return found + [Life(what, end, (end - today).days, table) for what, end in COMPONENT_ENDS.items()]
+    found += [Life(what, end, (end - today).days, table) for what, end in COMPONENT_ENDS.items()]
+    return found + [Life(what, None, None, instead) for what, instead in UNDATED.items()]

@@ -168,6 +168,19 @@ def test_patience_ends_at_three_times_the_usual(context: Context) -> None:
     assert timedelta(seconds=3600) < context.clock() - began < timedelta(seconds=3700)
 
 
+def test_what_was_made_anew_once_and_came_to_the_same_is_given_up_and_left_to_be_looked_at(context: Context) -> None:
+    def failed(shelf: Shelf) -> list[Change]:
+        why = "could not be made (no room): to be made anew"
+        delete = Change(Kind.DELETE, "a", why, do=lambda _: shelf.there.discard("a"))
+        return [delete] if "a" in shelf.there else []
+
+    shelf = Shelf(("a",), besides=failed)
+    with pytest.raises(engine.Failure, match=r"delete a: could not be made \(no room\).*; that was tried once already"):
+        engine.apply(context, [shelf], Silent())
+    assert shelf.calls == ["a", "a"]
+    assert shelf.there == {"a"}
+
+
 def test_what_is_refused_stops_apply_before_anything_is_touched(context: Context) -> None:
     first = Shelf(("a",))
     refused = Change(Kind.REFUSED, "subnet", "would be replaced", mend=("delete it by hand",))

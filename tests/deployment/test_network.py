@@ -136,6 +136,21 @@ def test_nat_gateways_go_when_they_are_no_longer_wanted() -> None:
     assert said(gone)[0] == "wait NAT gateway comanda-private-a: is being deleted"
 
 
+def test_a_nat_gateway_by_which_somebody_goes_out_is_not_taken_away_from_under_them() -> None:
+    facts = built()
+    table = replace(facts.tables["comanda-private-a"], way_out="nat-1")
+    facts = replace(
+        facts,
+        nat_gateways={"comanda-private-a": NatGateway("nat-1", "available", "eipalloc-1")},
+        addresses={"comanda-private-a": "eipalloc-1"},
+        tables={**facts.tables, "comanda-private-a": table},
+        in_use={"comanda-private-a": "eni-1 (a node)"},
+    )
+    assert said(facts) == [
+        "note NAT gateway comanda-private-a: stays as long as something runs in its subnet: eni-1 (a node)"
+    ]
+
+
 @pytest.mark.parametrize(("state", "first"), [("pending", Kind.WAIT), ("failed", Kind.DELETE), ("deleting", Kind.WAIT)])
 def test_a_nat_gateway_on_its_way_is_waited_for(state: str, first: Kind) -> None:
     facts = replace(

@@ -125,9 +125,11 @@ def _addon(name: str, configuration: dict[str, Any], addon: Addon | None, fits: 
     if addon.status in {"CREATING", "UPDATING", "DELETING"}:
         yield Change(Kind.WAIT, what, f"is {addon.status.lower()}", expected_seconds=USUAL)
         return
-    if addon.status == "CREATE_FAILED":
+    if addon.status in {"CREATE_FAILED", "DELETE_FAILED"}:
+        done = "made" if addon.status == "CREATE_FAILED" else "deleted"
+        why = "; ".join(addon.issues) or "EKS does not say why"
         do = partial(_delete, name=name)
-        yield Change(Kind.DELETE, what, f"could not be made ({'; '.join(addon.issues)}): to be made anew", do=do)
+        yield Change(Kind.DELETE, what, f"could not be {done} ({why}): to be made anew", do=do)
         return
     if fits and addon.version not in fits:
         do = partial(_update, name=name, version=fits[0], configuration=wanted)
@@ -136,8 +138,9 @@ def _addon(name: str, configuration: dict[str, Any], addon: Addon | None, fits: 
         do = partial(_update, name=name, version=addon.version, configuration=wanted)
         yield Change(Kind.CHANGE, what, f"configuration {wanted}", expected_seconds=USUAL, do=do)
     elif addon.status == "UPDATE_FAILED":
-        do = partial(_update, name=name, version=fits[0], configuration=wanted)
-        yield Change(Kind.CHANGE, what, "its last update failed: once more", expected_seconds=USUAL, do=do)
+        do = partial(_update, name=name, version=addon.version, configuration=wanted)
+        detail = f"its last update failed: {addon.version} once more"
+        yield Change(Kind.CHANGE, what, detail, expected_seconds=USUAL, do=do)
     elif addon.status == "DEGRADED":
         # AWS calls it so while its pods are not ready, as after a change of nodes; that passes, or says why not.
         yield Change(Kind.WAIT, what, "; ".join(addon.issues) or "is degraded", expected_seconds=USUAL)

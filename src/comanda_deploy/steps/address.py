@@ -80,17 +80,25 @@ class Address(Step[AddressFacts]):
     def decide_removal(self, settings: Settings, facts: AddressFacts) -> list[Change]:
         """Remove the records that are as we would write them, and the certificate."""
         host, changes = settings.address.host, []
-        ours = [facts.validation] if facts.validation else []
-        if facts.balancer:
-            ours.append(Record(host, "A", facts.balancer[0].lower()))
-        for record in facts.records:
-            if record in ours or (record.name == host and record.kind == "A" and ".elb." in record.to):
-                do = partial(_delete_record, zone=facts.zone, record=record)
-                changes.append(Change(Kind.DELETE, f"record {record.name} {record.kind}", do=do))
+        for record in ours(host, facts):
+            do = partial(_delete_record, zone=facts.zone, record=record)
+            changes.append(Change(Kind.DELETE, f"record {record.name} {record.kind}", do=do))
         if facts.certificate:
             do = partial(_delete_certificate, arn=facts.certificate)
             changes.append(Change(Kind.DELETE, f"certificate {host}", do=do))
         return changes
+
+
+def ours(host: str, facts: AddressFacts) -> list[Record]:
+    """Answer those of the zone's records that are as we would write them: a mail server's, say, is none of them."""
+    written = [facts.validation] if facts.validation else []
+    if facts.balancer:
+        written.append(Record(host, "A", facts.balancer[0].lower()))
+    return [
+        record
+        for record in facts.records
+        if record in written or (record.name == host and record.kind == "A" and ".elb." in record.to)
+    ]
 
 
 def _certificate_changes(host: str, facts: AddressFacts) -> Iterator[Change]:

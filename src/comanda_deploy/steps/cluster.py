@@ -29,11 +29,12 @@ class ClusterFacts:
 
     Args:
         status: EKS' own word; "" if there is no cluster.
+        vpc: the cluster's. own_vpc: the one that carries our name and tag, "" if none does.
         entries: who has access, with the policies associated: ARN to policy ARNs.
-        service_entries: those of AWS's own and of the nodes, which are none of ours to touch.
         wanted_admins: the operator's user, and those of the settings.
         caller: the user or role that runs this; "" where that has no ARN of its own.
-        node_versions: the minor of each node group; addons: those add-ons that do not fit the cluster's minor yet.
+        node_versions: the minor of each node group. addons_behind: the add-ons that do not fit the cluster's minor yet,
+            or are not well.
         next_unfit: add-ons of which EKS has no version for the next minor.
         insights: what EKS finds in the way of the next minor.
         ends: the end of standard support of each minor on offer. today: the day of the plan.
@@ -179,16 +180,20 @@ def _refused(settings: Settings, facts: ClusterFacts) -> Iterator[Change]:
         mend = (f"set cluster.kubernetes_version to one of {', '.join(sorted(facts.ends))}",)
         yield Change(Kind.REFUSED, WHAT, f"EKS has no Kubernetes {wanted}", mend=mend)
     elif not facts.status and wanted in facts.ends and facts.ends[wanted] <= facts.today:
-        mend = (f"set cluster.kubernetes_version to {max(facts.ends, key=_minor)}",)
+        mend = (f"set cluster.kubernetes_version to {max(facts.ends, key=minor_of)}",)
         yield Change(Kind.REFUSED, WHAT, f"Kubernetes {wanted} ended on {facts.ends[wanted]}", mend=mend)
-    if facts.status and facts.own_vpc and facts.vpc != facts.own_vpc:
+    if facts.status and not facts.own_vpc:
+        # Else step network would make a second VPC beside the one in which the cluster stands.
+        mend = (f"put the tags Name={VPC} and {TAG}={TAG_VALUE} back on {facts.vpc} in the VPC console",)
+        yield Change(Kind.REFUSED, WHAT, f"its VPC {facts.vpc} does not carry our name and tag", mend=mend)
+    elif facts.status and facts.vpc != facts.own_vpc:
         by_hand = ("comanda-deploy destroy --keep volumes,snapshots,images,secrets", "then comanda-deploy apply")
         yield Change(Kind.REFUSED, WHAT, f"stands in another VPC, {facts.vpc}: it cannot be moved", mend=by_hand)
     if facts.status == "FAILED":
         why = "; ".join(facts.issues) or "EKS does not say why"
         mend = ("aws eks delete-cluster --name comanda, wait until it is gone", "then comanda-deploy apply")
         yield Change(Kind.REFUSED, WHAT, f"could not be made: {why}", mend=mend)
-    if facts.version and _minor(wanted) < _minor(facts.version):
+    if facts.version and minor_of(wanted) < minor_of(facts.version):
         mend = (f"set cluster.kubernetes_version to {facts.version}",)
         yield Change(Kind.REFUSED, WHAT, f"is at {facts.version}: Kubernetes cannot go back to {wanted}", mend=mend)
     if facts.caller and facts.caller not in facts.wanted_admins:
@@ -199,14 +204,16 @@ def _refused(settings: Settings, facts: ClusterFacts) -> Iterator[Change]:
 
 
 def _refused_upgrade(settings: Settings, facts: ClusterFacts) -> Iterator[Change]:
-    if not facts.version or _minor(settings.cluster.kubernetes_version) <= _minor(facts.version):
+    if not facts.version or minor_of(settings.cluster.kubernetes_version) <= minor_of(facts.version):
         return
-    following = f"1.{_minor(facts.version) + 1}"
+    following = f"1.{minor_of(facts.version) + 1}"
+    back = f"until then set cluster.kubernetes_version back to {facts.version}"
     if facts.next_unfit:
         detail = f"{', '.join(facts.next_unfit)} has no version for {following}"
-        yield Change(Kind.REFUSED, f"Kubernetes {following}", detail, mend=("wait until AWS has one",))
+        mend = ("wait until AWS has one", back)
+        yield Change(Kind.REFUSED, f"Kubernetes {following}", detail, mend=mend)
     if facts.insights:
-        mend = ("see the cluster's upgrade insights in the EKS console, mend what uses the old API",)
+        mend = ("see the cluster's upgrade insights in the EKS console, mend what uses the old API", back)
         yield Change(Kind.REFUSED, f"Kubernetes {following}", "; ".join(facts.insights), mend=mend)
 
 
@@ -268,8 +275,8 @@ def _upgrade(settings: Settings, facts: ClusterFacts) -> Iterator[Change]:
     """One minor at a time: control plane, then add-ons, then nodes; only then the next."""
     if facts.status not in {"ACTIVE", "UPDATING"}:
         return
-    now, wanted = _minor(facts.version), _minor(settings.cluster.kubernetes_version)
-    behind = [name for name, version in facts.node_versions.items() if _minor(version) < now]
+    now, wanted = minor_of(facts.version), minor_of(settings.cluster.kubernetes_version)
+    behind = [name for name, version in facts.node_versions.items() if minor_of(version) < now]
     waits = [*facts.addons_behind, *behind]
     for minor in range(now + 1, wanted + 1):
         detail = f"1.{minor - 1} to 1.{minor}"
@@ -289,7 +296,8 @@ def _notes(settings: Settings, facts: ClusterFacts) -> Iterator[Change]:
         yield Change(Kind.NOTE, WHAT, issue)
 
 
-def _minor(version: str) -> int:
+def minor_of(version: str) -> int:
+    """Answer the minor of a version, as a number: 36 of "1.36"."""
     return int(version.split(".")[1])
 
 
@@ -297,12 +305,18 @@ def _minor(version: str) -> int:
 
 
 def _public_subnets(context: Context) -> tuple[str, dict[str, str]]:
+    """Answer our VPC and its public subnets with their zones."""
+    ours = {"Name": f"tag:{TAG}", "Values": [TAG_VALUE]}
+    vpcs = context.pages("ec2", "describe_vpcs", "Vpcs", Filters=[ours, {"Name": "tag:Name", "Values": [VPC]}])
+    if not vpcs:
+        return "", {}
     filters = [
-        {"Name": f"tag:{TAG}", "Values": [TAG_VALUE]},
+        ours,
+        {"Name": "vpc-id", "Values": [vpcs[0]["VpcId"]]},
         {"Name": "tag:Name", "Values": [f"{VPC}-public-a", f"{VPC}-public-b"]},
     ]
     found = context.pages("ec2", "describe_subnets", "Subnets", Filters=filters)
-    return (found[0]["VpcId"] if found else ""), {each["SubnetId"]: each["AvailabilityZone"] for each in found}
+    return vpcs[0]["VpcId"], {each["SubnetId"]: each["AvailabilityZone"] for each in found}
 
 
 def _log_group(context: Context) -> tuple[bool, int | None]:
@@ -332,7 +346,10 @@ def _of_active(context: Context, found: dict[str, Any]) -> dict[str, Any]:
         return {}
     eks = context.client("eks")
     entries = {}
-    for arn in context.pages("eks", "list_access_entries", "accessEntries", clusterName=CLUSTER):
+    # Of a cluster that knows no access entries EKS refuses to be asked for them: that is mended first.
+    knows_entries = found.get("accessConfig", {}).get("authenticationMode", "CONFIG_MAP") != "CONFIG_MAP"
+    listed = context.pages("eks", "list_access_entries", "accessEntries", clusterName=CLUSTER) if knows_entries else []
+    for arn in listed:
         entry = eks.describe_access_entry(clusterName=CLUSTER, principalArn=arn)["accessEntry"]
         if entry["type"] == "STANDARD":
             policies = eks.list_associated_access_policies(clusterName=CLUSTER, principalArn=arn)
@@ -348,11 +365,12 @@ def _of_active(context: Context, found: dict[str, Any]) -> dict[str, Any]:
 
 def _of_upgrade(context: Context, version: str) -> dict[str, Any]:
     """Answer what is in the way of the next minor, and what is not yet at this one."""
-    following = f"1.{_minor(version) + 1}"
+    following = f"1.{minor_of(version) + 1}"
     behind, unfit = [], []
     for name in context.pages("eks", "list_addons", "addons", clusterName=CLUSTER):
         addon = context.client("eks").describe_addon(clusterName=CLUSTER, addonName=name)["addon"]
-        if addon["addonVersion"] not in offered(context, name, version) or addon["status"] == "UPDATING":
+        # There is no way back: what is not well now is mended before.
+        if addon["addonVersion"] not in offered(context, name, version) or addon["status"] != "ACTIVE":
             behind.append(name)
         if not offered(context, name, following):
             unfit.append(name)
@@ -372,7 +390,7 @@ def _of_upgrade(context: Context, version: str) -> dict[str, Any]:
 
 def offered(context: Context, addon: str, minor: str) -> list[str]:
     """Answer the versions of an add-on that EKS has for a minor of Kubernetes, its default first."""
-    found = context.pages("eks", "describe_addon_versions", "addons", addonName=addon, kubernetesVersion=minor)
+    found = context.catalogue("eks", "describe_addon_versions", "addons", addonName=addon, kubernetesVersion=minor)
     versions = [each for one in found for each in one["addonVersions"]]
     versions.sort(key=lambda each: not any(fits.get("defaultVersion") for fits in each["compatibilities"]))
     return [each["addonVersion"] for each in versions]

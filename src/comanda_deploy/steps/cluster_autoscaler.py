@@ -1,5 +1,7 @@
 """Step 10: the Cluster Autoscaler: nodes come and go with the pods."""
 
+from dataclasses import dataclass
+
 from comanda_deploy import helm_release
 from comanda_deploy.context import Context
 from comanda_deploy.helm_release import Release, ReleaseFacts
@@ -7,6 +9,7 @@ from comanda_deploy.names import AUTOSCALER_ROLE, CLUSTER
 from comanda_deploy.pod_identity import Identity
 from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
+from comanda_deploy.steps.cluster import minor_of
 
 RELEASE = Release(
     "cluster-autoscaler",
@@ -21,14 +24,22 @@ IMAGES = {"1.34": "v1.34.4", "1.35": "v1.35.1", "1.36": "v1.36.1"}
 """It simulates the scheduler of its own minor, so it must be the cluster's (Cluster Autoscaler, releases)."""
 
 
-class ClusterAutoscaler(Step[ReleaseFacts]):
+@dataclass(frozen=True)
+class AutoscalerFacts:
+    """The release as it is, and the minor whose image it is to have: the cluster's, or what is yet to be made."""
+
+    minor: str
+    release: ReleaseFacts
+
+
+class ClusterAutoscaler(Step[AutoscalerFacts]):
     """Finds the node groups by the tags that EKS puts on them."""
 
     name = "cluster-autoscaler"
     about = "nodes come and go with the pods"
     verbs = ("install-cluster-autoscale", "cretae-service-account-autoscaler", "create-service-account-autoscaler")
 
-    def observe(self, context: Context) -> ReleaseFacts:
+    def observe(self, context: Context) -> AutoscalerFacts:
         """Read the release, and the minor whose image it is to have."""
         minor = context.settings.cluster.kubernetes_version
         if CLUSTER in context.pages("eks", "list_clusters", "clusters"):
@@ -38,16 +49,22 @@ class ClusterAutoscaler(Step[ReleaseFacts]):
             "autoDiscovery.clusterName": CLUSTER,
             "image.tag": IMAGES.get(minor, ""),
         }
-        return helm_release.observe(context, RELEASE, told)
+        return AutoscalerFacts(minor, helm_release.observe(context, RELEASE, told))
 
-    def decide(self, settings: Settings, facts: ReleaseFacts) -> list[Change]:
-        """Install or mend it; refuse a minor for which no image is known."""
-        if not facts.settings.get("image.tag"):
-            mend = ("add its row to IMAGES in src/comanda_deploy/steps/cluster_autoscaler.py",)
-            detail = f"no image is known for Kubernetes {settings.cluster.kubernetes_version}"
-            return [Change(Kind.REFUSED, RELEASE.what, detail, mend=mend)]
-        return list(helm_release.decide(RELEASE, facts))
+    def decide(self, settings: Settings, facts: AutoscalerFacts) -> list[Change]:
+        """Install or mend it; refuse a minor for which no image is known before the cluster is raised to it."""
+        wanted = settings.cluster.kubernetes_version
+        aim = max(facts.minor, wanted, key=minor_of)
+        if aim not in IMAGES:
+            mend = ["add its row to IMAGES in src/comanda_deploy/steps/cluster_autoscaler.py"]
+            if aim == wanted:
+                mend.insert(0, f"set cluster.kubernetes_version to one of {', '.join(IMAGES)}, or")
+            return [Change(Kind.REFUSED, RELEASE.what, f"no image is known for Kubernetes {aim}", mend=tuple(mend))]
+        if facts.minor not in IMAGES:
+            detail = f"no image is known for Kubernetes {facts.minor}: once the cluster is raised"
+            return [Change(Kind.LATER, RELEASE.what, detail)]
+        return list(helm_release.decide(RELEASE, facts.release))
 
-    def decide_removal(self, settings: Settings, facts: ReleaseFacts) -> list[Change]:  # noqa: ARG002 - none is kept
+    def decide_removal(self, settings: Settings, facts: AutoscalerFacts) -> list[Change]:  # noqa: ARG002 - none is kept
         """Uninstall it."""
-        return list(helm_release.decide_removal(RELEASE, facts))
+        return list(helm_release.decide_removal(RELEASE, facts.release))

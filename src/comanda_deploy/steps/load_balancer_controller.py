@@ -6,7 +6,7 @@ from comanda_deploy.helm_release import Release, ReleaseFacts
 from comanda_deploy.names import CLUSTER, LOAD_BALANCER_ROLE, TAG, TAG_VALUE, VPC
 from comanda_deploy.pod_identity import Identity
 from comanda_deploy.settings import Settings
-from comanda_deploy.step import Change, Step
+from comanda_deploy.step import Change, Kind, Step
 
 RELEASE = Release(
     "aws-load-balancer-controller",
@@ -33,7 +33,10 @@ class LoadBalancerController(Step[ReleaseFacts]):
         return helm_release.observe(context, RELEASE, told)
 
     def decide(self, settings: Settings, facts: ReleaseFacts) -> list[Change]:  # noqa: ARG002 - none applies
-        """Install or mend it."""
+        """Install or mend it; a cluster's VPC that is not known as ours any more would be told to it as none."""
+        if facts.identities.cluster and not facts.settings.get("vpcId"):
+            mend = (f"put the tags Name={VPC} and {TAG}={TAG_VALUE} back on the cluster's VPC in the VPC console",)
+            return [Change(Kind.REFUSED, RELEASE.what, "there is no VPC of our name and tag", mend=mend)]
         return list(helm_release.decide(RELEASE, facts))
 
     def decide_removal(self, settings: Settings, facts: ReleaseFacts) -> list[Change]:  # noqa: ARG002 - none is kept

@@ -62,6 +62,7 @@ class NetworkFacts:
         zones: the region's ordinary zones that are available, in order.
         vpcs: the ids of all VPCs that are ours by tag and name: one at most.
         tenants: network interfaces in the VPC that are not a NAT gateway's: what keeps its subnets from being deleted.
+        in_use: the subnets, by name, in which something runs, with one interface of it.
     """
 
     zones: tuple[str, ...] = ()
@@ -78,6 +79,7 @@ class NetworkFacts:
     default_group: str | None = None
     default_group_open: bool = False
     tenants: tuple[str, ...] = ()
+    in_use: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def vpc(self) -> str:
@@ -147,18 +149,25 @@ class Network(Step[NetworkFacts]):
         groups = context.pages(
             "ec2", "describe_security_groups", "SecurityGroups", Filters=[*_in(vpc), _filter("group-name", "default")]
         )
+        subnets, tenants = _subnets(context, vpc), _tenants(context, vpc)
         return replace(
             facts,
             cidr=vpcs[0]["CidrBlock"],
             dns_support=_attribute(context, vpc, "enableDnsSupport", "EnableDnsSupport"),
             dns_hostnames=_attribute(context, vpc, "enableDnsHostnames", "EnableDnsHostnames"),
-            subnets=_subnets(context, vpc),
+            subnets=subnets,
             attached=_attached(context, vpc),
             tables=_tables(context, vpc),
             nat_gateways=_nat_gateways(context, vpc),
             default_group=groups[0]["GroupId"] if groups else None,
             default_group_open=bool(groups and (groups[0]["IpPermissions"] or groups[0]["IpPermissionsEgress"])),
-            tenants=_tenants(context, vpc),
+            tenants=tuple(_named(each) for each in tenants),
+            in_use={
+                name: _named(each)
+                for name, subnet in subnets.items()
+                for each in tenants
+                if each["SubnetId"] == subnet.id and each["Status"] == "in-use"
+            },
         )
 
     def decide(self, settings: Settings, facts: NetworkFacts) -> list[Change]:
@@ -262,6 +271,11 @@ def _private_ways(settings: Settings, facts: NetworkFacts, wanted: list[Place]) 
             yield Change(Kind.WAIT, f"NAT gateway {place.name}", "is being deleted", expected_seconds=60)
         elif settings.network.private_nodes:
             yield from _nat(facts, place, gateway)
+        if gateway and not settings.network.private_nodes and place.name in facts.in_use:
+            # It would be cut off at once: the nodes are moved first, by hand.
+            detail = f"stays as long as something runs in its subnet: {facts.in_use[place.name]}"
+            yield Change(Kind.NOTE, f"NAT gateway {place.name}", detail)
+            continue
         way_out = (gateway.id if gateway else "") if settings.network.private_nodes else None
         yield from _way(facts, place.name, [place], way_out)
         if not settings.network.private_nodes:
@@ -416,13 +430,14 @@ def _addresses(context: Context) -> dict[str, str]:
     return {_tags(each).get("Name", each["AllocationId"]): each["AllocationId"] for each in found}
 
 
-def _tenants(context: Context, vpc: str) -> tuple[str, ...]:
+def _tenants(context: Context, vpc: str) -> list[dict[str, Any]]:
     found = context.pages("ec2", "describe_network_interfaces", "NetworkInterfaces", Filters=_in(vpc))
-    return tuple(
-        f"{each['NetworkInterfaceId']} ({each.get('Description') or each.get('InterfaceType', 'interface')})"
-        for each in found
-        if each.get("InterfaceType") != "nat_gateway"
-    )
+    return [each for each in found if each.get("InterfaceType") != "nat_gateway"]
+
+
+def _named(interface: dict[str, Any]) -> str:
+    what = interface.get("Description") or interface.get("InterfaceType", "interface")
+    return f"{interface['NetworkInterfaceId']} ({what})"
 
 
 # What is done.

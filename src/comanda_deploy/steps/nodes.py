@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -139,14 +139,24 @@ class Nodes(Step[NodesFacts]):
         )
 
     def decide(self, settings: Settings, facts: NodesFacts) -> list[Change]:
-        """Make what is missing, mend what differs, refuse what would be another group."""
+        """Make what is missing, mend what differs, refuse what would be another group.
+
+        Of those that must be made anew by hand one goes at a time: the rest is refused once that one stands again.
+        """
         refused = [*_refused(settings, facts)]
         if refused:
             return refused
+        wanted = groups(settings)
+        anew = {group.name: [*_anew(settings, facts, group)] for group in wanted}
+        if any(anew.values()) and all(_stands(facts.groups.get(group.name)) for group in wanted):
+            return [change for changes in anew.values() for change in changes]
         changes = [*_template_changes(settings, facts)]
-        for group in groups(settings):
+        for group in wanted:
             standing = facts.groups.get(group.name)
-            changes += _missing(group) if standing is None else _mended(group, standing, facts)
+            if anew[group.name]:
+                changes += [_in_turn(each) for each in anew[group.name]]
+            else:
+                changes += _missing(group) if standing is None else _mended(group, standing, facts)
         # All are begun before the first is waited for: minutes, side by side.
         return sorted(changes, key=lambda change: change.kind is Kind.WAIT)
 
@@ -199,27 +209,44 @@ def _refused(settings: Settings, facts: NodesFacts) -> Iterator[Change]:
         yield Change(Kind.REFUSED, "node groups", f"types of {' and '.join(facts.architectures)} at once", mend=mend)
     for group in groups(settings):
         standing = facts.groups.get(group.name)
-        if standing is None:
-            continue
-        what = f"node group {group.name}"
-        by_hand = (
-            f"aws eks delete-nodegroup --cluster-name {CLUSTER} --nodegroup-name {group.name}",
-            "wait until it is gone: what ran there moves, the database is away for some minutes",
-            "then comanda-deploy step nodes",
-        )
-        if standing.status == "CREATE_FAILED":
+        if standing and standing.status in {"CREATE_FAILED", "DELETE_FAILED"}:
+            done = "made" if standing.status == "CREATE_FAILED" else "deleted"
             why = "; ".join(standing.issues) or "EKS does not say why"
-            yield Change(Kind.REFUSED, what, f"could not be made: {why}", mend=by_hand)
-            continue
-        for name, is_now, wanted in (
-            ("instance types", standing.types, group.types),
-            ("capacity", standing.capacity, group.capacity),
-            ("image", standing.ami, _ami(facts)),
-            ("subnet", standing.subnets, (_subnet(settings, facts, group),)),
-        ):
-            if is_now != wanted:
-                detail = f"{name} cannot be changed: {_shown(is_now)}, the settings say {_shown(wanted)}"
-                yield Change(Kind.REFUSED, what, detail, mend=by_hand)
+            yield Change(Kind.REFUSED, f"node group {group.name}", f"could not be {done}: {why}", mend=_by_hand(group))
+
+
+def _anew(settings: Settings, facts: NodesFacts, group: Group) -> Iterator[Change]:
+    """Answer what of a group that stands is otherwise, and cannot be changed."""
+    standing = facts.groups.get(group.name)
+    if standing is None or not _stands(standing):
+        return
+    # Without their way out, or their public addresses, nodes in another subnet would never join.
+    way_out = ("comanda-deploy step network",)
+    for name, is_now, wanted, before in (
+        ("instance types", standing.types, group.types, ()),
+        ("capacity", standing.capacity, group.capacity, ()),
+        ("image", standing.ami, _ami(facts), ()),
+        ("subnet", standing.subnets, (_subnet(settings, facts, group),), way_out),
+    ):
+        if is_now != wanted:
+            detail = f"{name} cannot be changed: {_shown(is_now)}, the settings say {_shown(wanted)}"
+            yield Change(Kind.REFUSED, f"node group {group.name}", detail, mend=(*before, *_by_hand(group)))
+
+
+def _in_turn(refused: Change) -> Change:
+    return replace(refused, kind=Kind.LATER, detail=f"{refused.detail}: once the others stand", mend=())
+
+
+def _stands(standing: Standing | None) -> bool:
+    return standing is not None and standing.status not in {"CREATING", "DELETING"}
+
+
+def _by_hand(group: Group) -> tuple[str, ...]:
+    away = "the database is away until then" if group.role == "database" else "what ran there moves to the other zone"
+    return (
+        f"aws eks delete-nodegroup --cluster-name {CLUSTER} --nodegroup-name {group.name}",
+        f"then comanda-deploy step nodes: it waits and makes it anew; {away}",
+    )
 
 
 def _shown(value: object) -> str:
@@ -339,7 +366,7 @@ def _canonical(data: dict[str, Any]) -> str:
 def _architectures(context: Context) -> tuple[str, ...]:
     nodes = context.settings.nodes
     wanted = sorted({*nodes.instance_types, *nodes.database_instance_types})
-    found = context.pages(
+    found = context.catalogue(
         "ec2", "describe_instance_types", "InstanceTypes", Filters=[{"Name": "instance-type", "Values": wanted}]
     )
     kinds = {kind for each in found for kind in each["ProcessorInfo"]["SupportedArchitectures"] if kind in AMI}
@@ -374,7 +401,7 @@ def _addons_behind(context: Context, cluster: str) -> tuple[str, ...]:
     behind = []
     for name in context.pages("eks", "list_addons", "addons", clusterName=CLUSTER):
         addon = context.client("eks").describe_addon(clusterName=CLUSTER, addonName=name)["addon"]
-        fits = context.pages("eks", "describe_addon_versions", "addons", addonName=name, kubernetesVersion=cluster)
+        fits = context.catalogue("eks", "describe_addon_versions", "addons", addonName=name, kubernetesVersion=cluster)
         versions = {each["addonVersion"] for one in fits for each in one["addonVersions"]}
         if addon["addonVersion"] not in versions:
             behind.append(name)

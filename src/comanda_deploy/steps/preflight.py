@@ -21,7 +21,7 @@ from comanda_deploy.names import (
 )
 from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
-from comanda_deploy.versions import Life, lives
+from comanda_deploy.versions import AS_KUBERNETES, Life, lives
 
 SOON = 120
 """Days before an end of life from which on it is said."""
@@ -117,9 +117,13 @@ class Preflight(Step[PreflightFacts]):
                 f"ask AWS for more in the Service Quotas console, quota code {quota.code}",
             )
             for quota in facts.quotas
-            if quota.used + quota.wanted > quota.limit
+            if quota.wanted and quota.used + quota.wanted > quota.limit
         ]
-        changes += [Change(Kind.NOTE, each.what, str(each)) for each in facts.lives if each.days_left < SOON]
+        changes += [
+            Change(Kind.NOTE, each.what, str(each))
+            for each in facts.lives
+            if each.days_left is not None and each.days_left <= SOON and each.source != AS_KUBERNETES
+        ]
         return changes
 
 
@@ -187,7 +191,7 @@ def _sizes(context: Context) -> tuple[tuple[InstanceSize, ...], tuple[str, ...]]
     nodes = context.settings.nodes
     wanted = sorted({*nodes.instance_types, *nodes.database_instance_types})
     # A filter, not InstanceTypes: one unknown name would fail the whole call, and say less.
-    found = context.pages(
+    found = context.catalogue(
         "ec2", "describe_instance_types", "InstanceTypes", Filters=[{"Name": "instance-type", "Values": wanted}]
     )
     sizes = tuple(_size(each) for each in found)
@@ -222,8 +226,10 @@ def _quotas(context: Context, sizes: tuple[InstanceSize, ...], *, built: bool) -
     if nodes.capacity == "SPOT":
         asked.append(("ec2", "L-34B43A08", "vCPUs of spot standard instances", 0, general))
     if context.settings.network.private_nodes:
-        held = len(context.client("ec2").describe_addresses()["Addresses"])
-        asked.append(("ec2", "L-0263D0A3", "elastic IP addresses", held, 2))
+        held = context.client("ec2").describe_addresses()["Addresses"]
+        # A run that was killed may have allocated them already.
+        there = sum({"Key": TAG, "Value": TAG_VALUE} in each.get("Tags", []) for each in held)
+        asked.append(("ec2", "L-0263D0A3", "elastic IP addresses", len(held), max(0, 2 - there)))
     for service, code, name, used, wanted in asked:
         limit = _limit(context, service, code)
         if limit is not None:

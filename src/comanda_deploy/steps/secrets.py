@@ -85,7 +85,7 @@ class Secrets(Step[SecretsFacts]):
                 continue  # what is in it shows once it is back
             missing = [key for key in wanted if key not in entry.keys]
             if missing:
-                do = partial(_fill, name=name, wanted=tuple(wanted), fill=fill)
+                do = partial(_fill, name=name, wanted=tuple(wanted), fill=fill, exists=entry.exists)
                 kind = Kind.CHANGE if entry.exists else Kind.CREATE
                 changes.append(Change(kind, what, ", ".join(missing), do=do))
         return changes
@@ -103,7 +103,8 @@ class Secrets(Step[SecretsFacts]):
             if not entry.exists:
                 continue
             if "secrets" in settings.destroy.keep:
-                changes.append(Change(Kind.NOTE, f"secret {name}", "kept"))
+                detail = "AWS deletes it soon: to keep it, restore it in the Secrets Manager console"
+                changes.append(Change(Kind.NOTE, f"secret {name}", detail if entry.deleted else "kept"))
             else:
                 changes.append(Change(Kind.DELETE, f"secret {name}", do=partial(_delete, name=name)))
         return changes
@@ -113,14 +114,24 @@ def _entry(context: Context, name: str) -> Entry:
     client = context.client("secretsmanager")
     try:
         described = client.describe_secret(SecretId=name)
-        if described.get("DeletedDate"):
-            return Entry(exists=True, deleted=True)
-        text = client.get_secret_value(SecretId=name).get("SecretString", "{}")
     except ClientError as error:
         if code_of(error) == "ResourceNotFoundException":
             return Entry()
         raise
-    return Entry(frozenset(key for key, value in _read(name, text).items() if value), exists=True)
+    if described.get("DeletedDate"):
+        return Entry(exists=True, deleted=True)
+    return Entry(frozenset(key for key, value in _values(context, name).items() if value), exists=True)
+
+
+def _values(context: Context, name: str) -> dict[str, Any]:
+    """Answer what an entry holds: nothing where it, or its first value, is yet to be made."""
+    try:
+        answer = context.client("secretsmanager").get_secret_value(SecretId=name)
+    except ClientError as error:
+        if code_of(error) == "ResourceNotFoundException":
+            return {}
+        raise
+    return _read(name, answer.get("SecretString", "{}"))
 
 
 def _read(name: str, text: str) -> dict[str, Any]:
@@ -133,16 +144,12 @@ def _read(name: str, text: str) -> dict[str, Any]:
     return values
 
 
-def _fill(context: Context, name: str, wanted: tuple[str, ...], fill: Callable[[Context, str], str]) -> None:
+def _fill(
+    context: Context, name: str, wanted: tuple[str, ...], fill: Callable[[Context, str], str], exists: bool
+) -> None:
     """Add what is missing to what is there just now, and make the entry if it is not there."""
     client = context.client("secretsmanager")
-    try:
-        values = _read(name, client.get_secret_value(SecretId=name).get("SecretString", "{}"))
-        exists = True
-    except ClientError as error:
-        if code_of(error) != "ResourceNotFoundException":
-            raise
-        values, exists = {}, False
+    values = _values(context, name)
     values.update({key: fill(context, key) for key in wanted if not values.get(key)})
     text = json.dumps(values)
     if exists:

@@ -2,7 +2,7 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy lock clean
+.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy cluster cluster-down cluster-env cluster-mark lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
@@ -23,8 +23,11 @@ test: ## The core tests: no root, no browser, no Go toolchain (ARGS='-k menu' ch
 	@sh scripts/venv dev
 	@exec $(PYTHON_RUN) -m pytest -n $(WORKERS) -m '$(CORE)' $(ARGS)
 
-test-all: ## All tests; what this machine cannot run is named and counted
+test-all: ## All tests; what this machine cannot run is named and counted (root: it installs what they need)
 	@sh scripts/not-run-here
+	@sh scripts/venv dev
+	@sh scripts/tools-for-tests
+	$(PYTHON_RUN) -m pytest -m 'go or root' $(ARGS)
 	@$(MAKE) test
 
 # What must be covered to the last branch: where an order and its money move.
@@ -61,6 +64,21 @@ deploy-tools: ## Install comanda-deploy, the operator's tool, into .venv; infra/
 demo-deploy: ## The life of an AWS account, rehearsed on this machine: plan, apply, drift, mend, destroy; no account, no root
 	@sh scripts/venv demo
 	@exec $(PYTHON_RUN) -m comanda_testbed demo
+
+cluster: ## A real Kubernetes of three nodes for tests (Linux, root); builds its parts once, some 35 minutes of two cores
+	@sh scripts/venv dev
+	@exec $(PYTHON_RUN) -m tests.cluster up
+
+cluster-down: ## End it, and leave nothing of it
+	@sh scripts/venv dev
+	@exec $(PYTHON_RUN) -m tests.cluster down
+
+cluster-env: ## Print the environment in which the scripts' verbs work on it: eval "$$(make -s cluster-env)"
+	@exec $(PYTHON_RUN) -m tests.cluster env
+
+cluster-mark: ## Let tests run on the cluster of COMANDA_TEST_KUBECONFIG, after asking
+	@sh scripts/venv dev
+	@exec $(PYTHON_RUN) -m tests.cluster mark
 
 lock: ## Lock the packages anew after a change of pyproject.toml (UPGRADE=1 takes the newest)
 	@sh scripts/lock

@@ -1,6 +1,5 @@
 """The nodes: what is decided of each group's state, as data; and groups made anew one after another, by hand."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from comanda_deploy import engine
 from comanda_deploy.engine import LONGEST_WAIT
 from comanda_deploy.runbook import named
-from comanda_deploy.steps.nodes import Nodes, NodesFacts, Standing, template_data
+from comanda_deploy.steps.nodes import Nodes, NodesFacts, Standing, _as_asked, _canonical, template_data
 from tests.deployment.account import USUAL, Account, as_said, changed
 
 DATABASE, GENERAL_A, GENERAL_B = "comanda-database", "comanda-general-a", "comanda-general-b"
@@ -41,7 +40,7 @@ BUILT = NodesFacts(
     cluster="1.36",
     role="arn:aws:iam::123456789012:role/AWS_EKS_NODE_GROUP_ROLE",
     subnets=SUBNETS,
-    template=json.dumps(template_data(USUAL), sort_keys=True),
+    template=_canonical(template_data(USUAL)),
     template_version="4",
     groups={
         DATABASE: standing(DATABASE, "database", "a", 2),
@@ -384,3 +383,15 @@ def move_all(account: Account, setting: Mapping[str, Any]) -> set[str]:
     ids = {subnet for group in account.bed.eks.clusters["comanda"].groups.values() for subnet in group.body["subnets"]}
     found = account.bed.client("ec2").describe_subnets(SubnetIds=sorted(ids))["Subnets"]
     return {tag["Value"] for each in found for tag in each["Tags"] if tag["Key"] == "Name"}
+
+
+def test_a_template_whose_tags_come_back_in_another_order_is_the_same() -> None:
+    asked = template_data(USUAL)
+    back = {
+        **asked,
+        "TagSpecifications": [
+            {**each, "Tags": list(reversed(each["Tags"]))} for each in reversed(asked["TagSpecifications"])
+        ],
+    }
+    assert back != asked
+    assert _canonical(_as_asked(back)) == _canonical(asked)

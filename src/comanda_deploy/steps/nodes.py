@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -360,7 +361,9 @@ def _as_asked(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _canonical(data: dict[str, Any]) -> str:
-    return json.dumps(data, sort_keys=True)
+    """Answer a template so that the same is the same text: in which order AWS gives tags back is its own affair."""
+    tags = [{**each, "Tags": sorted(each["Tags"], key=itemgetter("Key"))} for each in data["TagSpecifications"]]
+    return json.dumps({**data, "TagSpecifications": sorted(tags, key=itemgetter("ResourceType"))}, sort_keys=True)
 
 
 def _architectures(context: Context) -> tuple[str, ...]:

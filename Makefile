@@ -2,7 +2,7 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy cluster cluster-down cluster-env cluster-mark lock clean
+.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy cluster test-cluster cluster-down cluster-env cluster-mark lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
@@ -69,11 +69,14 @@ cluster: ## A real Kubernetes of three nodes for tests (Linux, root); builds its
 	@sh scripts/venv dev
 	@exec $(PYTHON_RUN) -m tests.cluster up
 
+test-cluster: cluster ## The cluster's own suite, on the cluster; it is left running
+	@exec $(PYTHON_RUN) -m pytest -m cluster tests/cluster $(ARGS)
+
 cluster-down: ## End it, and leave nothing of it
 	@sh scripts/venv dev
 	@exec $(PYTHON_RUN) -m tests.cluster down
 
-cluster-env: ## Print the environment in which the scripts' verbs work on it: eval "$$(make -s cluster-env)"
+cluster-env: ## Print the environment in which the scripts' verbs work on it: eval "$(make -s cluster-env)"
 	@exec $(PYTHON_RUN) -m tests.cluster env
 
 cluster-mark: ## Let tests run on the cluster of COMANDA_TEST_KUBECONFIG, after asking

@@ -1,0 +1,3 @@
+module comanda/tests/cluster/parts/probe
+
+go 1.26.0

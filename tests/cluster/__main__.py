@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.cluster import building, cleaning, preflight
 from tests.cluster.bringing_up import Cluster, bring_up, named, of_node
+from tests.cluster.ebs import protocol
 from tests.cluster.layout import CLONE, Layout, layout
 from tests.cluster.machine import Failed, unmount_below
 from tests.cluster.objects import MARKER, Kubectl, marker
@@ -73,6 +74,8 @@ def up(where: Layout, options: argparse.Namespace) -> int:
             print("an old cluster's leftovers go first")
             cleaning.clean(where)
         building.ensure(CORE if options.core else PARTS)
+        # It wants Go, which the driver's own environment has not.
+        protocol.compiled()
         where.logs.mkdir(parents=True)
         where.folder.chmod(0o700)
         return _follow(where, _start_supervisor(where))

@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -132,9 +133,11 @@ class Bed:
         """Its state page."""
         return f"http://127.0.0.1:{self.alb.admin_port}/_alb/state"
 
-    async def pod(self, name: str, *, gate: str = "", of: str = SERVICE, **conditions: Any) -> FakePod:
+    async def pod(
+        self, name: str, *, gate: str = "", of: str = SERVICE, tls: ssl.SSLContext | None = None, **conditions: Any
+    ) -> FakePod:
         """Start a pod; its containers are ready, and it too, unless it has a gate."""
-        pod = FakePod(name, f"127.0.0.{len(self.pods) + 2}")
+        pod = FakePod(name, f"127.0.0.{len(self.pods) + 2}", tls=tls)
         self.pods[name] = pod
         await pod.start()
         await self.kubernetes.put(

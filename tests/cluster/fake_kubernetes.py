@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
@@ -35,6 +36,8 @@ class FakeKubernetes:
         """Each request's method and path."""
         self.lists = 0
         """How many lists were asked for."""
+        self.tls: ssl.SSLContext | None = None
+        """For HTTPS, set before it opens."""
         self.watched: list[int] = []
         """The versions that watches began at."""
         self.refuses_writes = 0
@@ -49,7 +52,7 @@ class FakeKubernetes:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self._port}"
 
     def kubeconfig(self, folder: Path) -> Path:
         """Write a kubeconfig that leads here."""
@@ -69,7 +72,7 @@ class FakeKubernetes:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.01)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self.tls).start()
         self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """Pods for the load balancer's tests: real HTTP servers on loopback addresses, which misbehave as they are told."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class FakePod:
     """One pod's server.
 
     Args:
-        healthy: what its /readyz says. serve: answers the rest; the default says its name.
+        healthy: what its /readyz says. serve: answers the rest; the default says its name. tls: for HTTPS.
     """
 
     name: str
@@ -47,6 +48,7 @@ class FakePod:
     port: int = 0
     healthy: bool = True
     serve: Serve | None = None
+    tls: ssl.SSLContext | None = None
     asked: list[Asked] = field(default_factory=list)
     checks: list[Asked] = field(default_factory=list)
     connections: int = 0
@@ -56,7 +58,7 @@ class FakePod:
 
     async def start(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._connected, self.address, self.port)
+        self._server = await asyncio.start_server(self._connected, self.address, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

@@ -21,6 +21,7 @@ PACKAGES = {
     "iptables": "iptables",
     "losetup": "mount",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
     "modprobe": "kmod",
     "mount": "mount",
     "nsenter": "util-linux",

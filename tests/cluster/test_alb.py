@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.cluster.alb.certificate import self_signed
 from tests.cluster.alb_bed import Bed, alb_bed, ingress, service
 from tests.cluster.fake_pods import Asked, FakePod, plain, read_body, read_chunk
 
@@ -143,6 +144,13 @@ async def test_a_head_request_is_answered_without_a_body(tmp_path: Path) -> None
         for _ in range(2):
             async with bed.session.head(bed.url) as answer:
                 assert (answer.status, answer.headers["Content-Length"], answer.headers["ETag"]) == (200, "5000", "x")
+
+
+async def test_a_pod_may_speak_https_with_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
+    async with alb_bed(tmp_path, [ingress(annotations={"backend-protocol": "HTTPS"}), service()]) as bed:
+        pod = await bed.pod("a", tls=self_signed("pod"))
+        await bed.healthy(pod)
+        assert await bed.get() == (200, "a")
 
 
 async def test_events_flow_at_once_and_as_they_come(tmp_path: Path) -> None:

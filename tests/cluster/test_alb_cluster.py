@@ -14,10 +14,10 @@ import yaml
 
 from tests.cluster.alb import gates, kubeconfig, webhook
 from tests.cluster.alb.__main__ import main
-from tests.cluster.alb.kubernetes import Json
+from tests.cluster.alb.kubernetes import Api, Away, Json
 from tests.cluster.alb_bed import NAMESPACE, PREFIX, SERVICE, Bed, alb_bed, ingress, node, service
 from tests.cluster.certificates import Authority
-from tests.cluster.fake_kubernetes import fake_kubernetes
+from tests.cluster.fake_kubernetes import FakeKubernetes, fake_kubernetes
 from tests.cluster.test_alb import one_pod
 
 
@@ -159,6 +159,31 @@ async def test_a_write_that_fails_is_done_later(tmp_path: Path) -> None:
         await bed.clock.flow(lambda: "finalizers" in the_ingress(bed)["metadata"])
 
 
+async def test_an_api_server_that_asks_for_a_certificate_is_shown_one(tmp_path: Path) -> None:
+    certificate, key = pair(tmp_path)
+    authority = tmp_path / "pki" / "ca.crt"
+    kubernetes = FakeKubernetes()
+    kubernetes.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority))
+    kubernetes.tls.load_cert_chain(certificate, key)
+    kubernetes.tls.verify_mode = ssl.CERT_REQUIRED
+    await kubernetes.open()
+    try:
+        file = kubernetes.kubeconfig(tmp_path)
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config["clusters"][0]["cluster"]["certificate-authority"] = str(authority)
+        for user, reached in (({}, False), ({"client-certificate": str(certificate), "client-key": str(key)}, True)):
+            config["users"][0]["user"] = user
+            file.write_text(yaml.safe_dump(config), encoding="utf-8")
+            async with Api(kubeconfig.read(file)) as api:
+                if reached:
+                    assert (await api.get("/api/v1/pods"))["items"] == []
+                else:
+                    with pytest.raises(Away):
+                        await api.get("/api/v1/pods")
+    finally:
+        await kubernetes.close()
+
+
 async def test_only_one_namespace_counts_where_that_is_wanted(tmp_path: Path) -> None:
     other = ingress()
     other["metadata"] |= {"namespace": "other"}
@@ -177,7 +202,14 @@ async def test_a_service_made_anew_has_a_target_group_of_its_own(tmp_path: Path)
         assert (await bed.get())[1] == "Backend service does not exist"
         await bed.kubernetes.put(service())
         await bed.until(lambda: bed.state(pod) == "initial")
-        assert next(iter(bed.alb.balancer.groups.values())).spec.name != group.spec.name
+        [second] = bed.alb.balancer.groups.values()
+        assert second.spec.name != group.spec.name
+        # The same, though nobody saw that it was gone for a moment.
+        await bed.healthy(pod)
+        anew = service()
+        anew["metadata"]["uid"] = "another"
+        await bed.kubernetes.put(anew)
+        await bed.until(lambda: bed.state(pod) == "initial")
 
 
 async def test_a_lost_nodes_pods_leave_while_others_are_ready(tmp_path: Path) -> None:

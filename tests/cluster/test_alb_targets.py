@@ -117,6 +117,18 @@ async def test_a_check_without_an_answer_in_time_has_failed(tmp_path: Path) -> N
         assert bed.state(pods[1]) == "healthy"
 
 
+async def test_a_check_that_is_led_elsewhere_has_failed(tmp_path: Path) -> None:
+    async def serve(_: Asked, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(plain("", "302 Found", "Location: /readyz\r\n"))
+
+    async with alb_bed(tmp_path) as bed:
+        pod = await one_pod(bed)
+        pod.serve = serve
+        await bed.kubernetes.put(ingress(annotations={"healthcheck-path": "/v1/menu"}))
+        await bed.clock.flow(lambda: bed.state(pod) == "unhealthy")
+        assert bed.target(pod).description == "Health checks failed with these codes: [302]"
+
+
 async def test_a_pod_that_refuses_its_checks_has_failed_them(tmp_path: Path) -> None:
     async with alb_bed(tmp_path) as bed:
         pod = await one_pod(bed)

@@ -24,6 +24,9 @@ Not said there, and decided here:
 - the first check comes as soon as the registration is through; connections in the pool stay when a target drains;
 - an answer that breaks off in its middle is logged as 502 (or 504), though the client got another status;
 - `Expect: 100-continue` is answered by the load balancer and not passed on.
-- All Ingresses share the one address, as if they were of one group; a gate is opened at once, not at the controller's
-  next look 15 s later.
+
+Otherwise than the real ones, on purpose: all Ingresses share the one address, as if they were of one group;
+X-Forwarded-Port is the port that the Ingress names, wherever the stand-in listens; a gate opens at once, not at the
+controller's next look within 15 s; there is no HTTP/2, and no stickiness, authentication or action by annotation: who
+asks for those is refused. A client's body that turns to nonsense halfway ends as 408, with the idle time-out.
 """

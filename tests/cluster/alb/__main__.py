@@ -15,14 +15,14 @@ from tests.cluster.alb.targets import Lags
 
 def main(arguments: list[str] | None = None) -> int:
     """Run it; answer 0 after a signal, 1 if it could not go on."""
-    options = _options(arguments)
+    options, status = _options(arguments), 0
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         asyncio.run(_run(options))
-    except (OSError, ValueError) as error:
-        print(f"alb: {error}", file=sys.stderr)
-        return 1
-    return 0
+    except* (OSError, ValueError) as errors:
+        print(f"alb: {errors.exceptions[0]}", file=sys.stderr)
+        status = 1
+    return status
 
 
 async def _run(options: Options) -> None:

@@ -32,7 +32,7 @@ _VALID_NAME = re.compile(r"[-A-Za-z0-9]+")
 def refusal(request: web.Request) -> int:
     """Answer the status with which the load balancer itself refuses a request, 0 if it does not."""
     size = len(request.method) + len(request.raw_path) + 12 + field_bytes(request.raw_headers)
-    if size > LONGEST_REQUEST_HEAD or (request.version >= (1, 1) and len(request.headers.getall("Host", [])) != 1):
+    if size > LONGEST_REQUEST_HEAD:
         return 400
     if request.method == "TRACE":
         return 405

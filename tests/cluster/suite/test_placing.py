@@ -92,7 +92,7 @@ def test_real_cpu_brings_more_pods_and_its_end_fewer(space: Space) -> None:
     def burn() -> None:
         while not enough.is_set():
             # The way to it breaks when its pod goes: then by another.
-            with contextlib.suppress(OSError, AssertionError), space.at("service/busy") as call:
+            with contextlib.suppress(OSError, AssertionError), space.at("deployment/busy") as call:
                 while not enough.is_set():
                     call("/burn?ms=300")
 

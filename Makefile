@@ -9,8 +9,8 @@ PYTHON_RUN := .venv/bin/python
 # Test processes at once, and what else to hand to pytest: make test ARGS='-k money'
 WORKERS ?= auto
 ARGS ?=
-# What needs neither root nor a Go toolchain nor a browser.
-CORE := not (go or root or cluster)
+# What needs neither root nor a Go toolchain nor a browser, but for whole lives of AWS accounts, which take minutes.
+CORE := not (account or go or root or cluster)
 
 help: ## List these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,7 @@ test-all: ## All tests; what this machine cannot run is named and counted (root:
 	@sh scripts/venv dev
 	@sh scripts/tools-for-tests
 	$(PYTHON_RUN) -m pytest -m 'go or root' $(ARGS)
+	$(PYTHON_RUN) -m pytest -n $(WORKERS) -m account $(ARGS)
 	@$(MAKE) test
 
 # What must be covered to the last branch: where an order and its money move.

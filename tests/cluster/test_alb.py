@@ -43,6 +43,17 @@ async def test_a_request_reaches_the_pod_as_it_was_sent(tmp_path: Path) -> None:
         assert [asked.all(name) for name in ("Connection", "X-Hop", "TE", "Keep-Alive")] == [[], [], [], []]
 
 
+async def test_of_an_absolute_url_the_path_counts(tmp_path: Path) -> None:
+    async with alb_bed(tmp_path, [ingress([("/v1", "Prefix")]), service()]) as bed:
+        pod = await one_pod(bed)
+        reader, writer = await asyncio.open_connection("127.0.0.1", bed.port)
+        writer.write(b"GET http://other.test/v1/a%2Fb?q=1 HTTP/1.1\r\nHost: api.test\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        assert pod.asked[0].line == "GET /v1/a%2Fb?q=1 HTTP/1.1"
+
+
 async def test_the_clients_address_is_added_at_the_right_of_x_forwarded_for(tmp_path: Path) -> None:
     async with alb_bed(tmp_path) as bed:
         pod = await one_pod(bed)

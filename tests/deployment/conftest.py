@@ -8,6 +8,16 @@ import pytest
 from comanda_testbed.bed import TestBed, running_testbed
 from tests.deployment.account import Account, bootstrapped
 
+IN_AN_ACCOUNT = {"bed", "standing", "life"}
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what plays in an emulated account: each builds one, which is minutes in all, and no part of the core."""
+    for item in items:
+        if HERE in item.path.parents and IN_AN_ACCOUNT & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.account)
+
 
 @pytest.fixture
 def bed() -> Iterator[TestBed]:

@@ -32,13 +32,18 @@ _VALID_NAME = re.compile(r"[-A-Za-z0-9]+")
 def refusal(request: web.Request) -> int:
     """Answer the status with which the load balancer itself refuses a request, 0 if it does not."""
     size = len(request.method) + len(request.raw_path) + 12 + field_bytes(request.raw_headers)
-    if size > LONGEST_REQUEST_HEAD:
+    if size > LONGEST_REQUEST_HEAD or not path_and_query(request).startswith("/"):
         return 400
     if request.method == "TRACE":
         return 405
     if len(_forwarded_for(request)) > MOST_ADDRESSES:
         return 463
     return 0
+
+
+def path_and_query(request: web.Request) -> str:
+    """Answer both as they were sent; of an absolute URL, what follows its host."""
+    return request.raw_path if request.raw_path.startswith("/") else request.path_qs
 
 
 def field_bytes(fields: Iterable[tuple[bytes, bytes]]) -> int:

@@ -34,7 +34,6 @@ class Pool:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._closed = False
 
     def open(self, idle: float) -> aiohttp.ClientSession:
         """Answer the session whose connections are kept for so many idle seconds."""

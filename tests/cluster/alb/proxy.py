@@ -71,6 +71,8 @@ class Proxy:
             # A fault of the stand-in's own must not look like anything else.
             logger.exception("a fault of the load balancer's stand-in")
             entry.status, entry.reason = 500, "fault-of-the-stand-in"
+            if request.writer.output_size and request.transport:
+                request.transport.close()
             return self._own(500)
         finally:
             self._log.write(entry)
@@ -86,7 +88,7 @@ class Proxy:
             received=len(request.method) + len(request.raw_path) + 12 + heads.field_bytes(request.raw_headers),
             method=request.method,
             host=_host(request),
-            path=_target_of(request),
+            path=heads.path_and_query(request),
             version=f"HTTP/{request.version.major}.{request.version.minor}",
             agent=request.headers.get("User-Agent", "-"),
             cipher=tls.cipher()[0] if tls else "-",
@@ -100,7 +102,7 @@ class Proxy:
         entry.port, entry.balancer = listener.port, self._balancer.name
         if status := heads.refusal(request):
             return self._said(entry, status, "refused")
-        path = _target_of(request).partition("?")[0]
+        path = heads.path_and_query(request).partition("?")[0]
         action, priority = choose(listener.rules, _host(request), path, listener.default)
         entry.priority = str(priority)
         entry.trace = heads.trace(request, entry.began.timestamp())
@@ -111,7 +113,7 @@ class Proxy:
                 return web.Response(status=action.status, body=action.body.encode(), headers=headers)
             case Redirect():
                 entry.action, entry.status = "redirect", action.status
-                entry.redirect = f"https://{_host(request)}:{action.port}{_target_of(request)}"
+                entry.redirect = f"https://{_host(request)}:{action.port}{heads.path_and_query(request)}"
                 return self._own(action.status, {"Location": entry.redirect})
             case Forward():
                 entry.action = "forward"
@@ -139,7 +141,7 @@ class Proxy:
             if _is_gone(request):
                 raise ClientGone from None
             return self._broken(request, entry, started, Cut(502, "target-closed"))
-        except (aiohttp.ClientError, ValueError):
+        except aiohttp.ClientError:
             return self._broken(request, entry, started, Cut(502, "malformed-answer"))
         finally:
             target.flights.discard(flight)
@@ -159,7 +161,7 @@ class Proxy:
         host = f"[{target.address}]" if ":" in target.address else target.address
         async with target.pool.open(listener.settings.idle_timeout).request(
             request.method,
-            URL(f"{scheme}://{host}:{target.port}{_target_of(request)}", encoded=True),
+            URL(f"{scheme}://{host}:{target.port}{heads.path_and_query(request)}", encoded=True),
             headers=heads.to_target(request, listener, entry.trace),
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             data=_upload(request, entry, flight) if request.body_exists else None,
@@ -258,8 +260,3 @@ def _is_gone(request: web.Request) -> bool:
 def _host(request: web.Request) -> str:
     """Answer the host that was asked for, without its port."""
     return re.sub(r":\d*$", "", request.headers.get("Host", "-"))
-
-
-def _target_of(request: web.Request) -> str:
-    """Answer path and query as they were sent; of an absolute URL, what follows its host."""
-    return request.raw_path if request.raw_path.startswith(("/", "*")) else request.path_qs

@@ -9,10 +9,11 @@ from botocore.exceptions import ClientError
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
-from comanda_deploy.names import CLUSTER, CLUSTER_ROLE, TAG, TAG_VALUE, VPC
+from comanda_deploy.names import CLUSTER, CLUSTER_ROLE
 from comanda_deploy.pod_identity import role_arn
 from comanda_deploy.step import Step
 from comanda_deploy.steps import kubeconfig
+from comanda_deploy.steps.network import known_vpcs
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ def _has_roles(context: Context) -> bool:
 
 
 def _has_network(context: Context) -> bool:
-    filters = [{"Name": f"tag:{TAG}", "Values": [TAG_VALUE]}, {"Name": "tag:Name", "Values": [VPC]}]
-    return bool(context.pages("ec2", "describe_vpcs", "Vpcs", Filters=filters))
+    return bool(known_vpcs(context))
 
 
 def _has_cluster(context: Context) -> bool:

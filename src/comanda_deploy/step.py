@@ -63,7 +63,6 @@ class Step(ABC, Generic[Facts]):
     Attributes:
         name: as in `comanda-deploy step NAME` and in `docs/runbook.md`.
         about: what it makes, for people, one line.
-        verbs: the runbook's verbs that run it.
         side_by_side: whether AWS is at all of its things at once: then the longest counts.
         in_one_go: whether no change of it rests on what those before it bring about: all are made before the next
             look, as IAM's dozens of small ones.
@@ -71,7 +70,6 @@ class Step(ABC, Generic[Facts]):
 
     name: str
     about: str
-    verbs: tuple[str, ...] = ()
     side_by_side = False
     in_one_go = False
 

@@ -61,7 +61,6 @@ class Addons(Step[AddonsFacts]):
 
     name = "addons"
     about = "EKS add-ons: network with policies, DNS, disks, snapshots, Pod Identity, metrics"
-    verbs = ("install-metrics-server", "install-ebs-csi-driver")
     side_by_side = True
 
     def observe(self, context: Context) -> AddonsFacts:

@@ -54,7 +54,6 @@ class Address(Step[AddressFacts]):
 
     name = "address"
     about = "the name under which guests come: certificate and DNS, or plain HTTP"
-    verbs = ("create-address",)
 
     def observe(self, context: Context) -> AddressFacts:
         """Read certificate, zone, records and load balancer."""

@@ -14,7 +14,7 @@ from comanda_deploy.names import CLUSTER, CLUSTER_ROLE, LOG_GROUP, OPERATOR_USER
 from comanda_deploy.pod_identity import role_arn
 from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
-from comanda_deploy.steps.network import WORLD
+from comanda_deploy.steps.network import WORLD, known_vpcs
 from comanda_deploy.versions import kubernetes_ends
 
 ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
@@ -74,7 +74,6 @@ class Cluster(Step[ClusterFacts]):
 
     name = "cluster"
     about = "the EKS cluster: version, access, endpoint, logs"
-    verbs = ("create-eks-cluster",)
 
     def observe(self, context: Context) -> ClusterFacts:
         """Read the cluster, its log group, and what it rests on."""
@@ -307,7 +306,7 @@ def minor_of(version: str) -> int:
 def _public_subnets(context: Context) -> tuple[str, dict[str, str]]:
     """Answer our VPC and its public subnets with their zones."""
     ours = {"Name": f"tag:{TAG}", "Values": [TAG_VALUE]}
-    vpcs = context.pages("ec2", "describe_vpcs", "Vpcs", Filters=[ours, {"Name": "tag:Name", "Values": [VPC]}])
+    vpcs = known_vpcs(context)
     if not vpcs:
         return "", {}
     filters = [

@@ -37,7 +37,6 @@ class ClusterAutoscaler(Step[AutoscalerFacts]):
 
     name = "cluster-autoscaler"
     about = "nodes come and go with the pods"
-    verbs = ("install-cluster-autoscale", "cretae-service-account-autoscaler", "create-service-account-autoscaler")
 
     def observe(self, context: Context) -> AutoscalerFacts:
         """Read the release, and the minor whose image it is to have."""

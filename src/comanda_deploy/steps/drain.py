@@ -15,9 +15,10 @@ from botocore.exceptions import ClientError
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
-from comanda_deploy.names import CLUSTER, TAG, TAG_VALUE, VPC
+from comanda_deploy.names import CLUSTER, TAG, TAG_VALUE
 from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
+from comanda_deploy.steps.network import known_vpcs
 
 BALANCER_TAG = "elbv2.k8s.aws/cluster"
 """The load balancer controller puts it, with the cluster's name, on all that it makes."""
@@ -296,19 +297,16 @@ def _name(thing: dict[str, Any]) -> str:
     return tags.get("kubernetes.io/created-for/pvc/name") or tags.get("Name", "")
 
 
-def _our_network(context: Context) -> str | None:
-    filters = [{"Name": f"tag:{TAG}", "Values": [TAG_VALUE]}, {"Name": "tag:Name", "Values": [VPC]}]
-    found = context.pages("ec2", "describe_vpcs", "Vpcs", Filters=filters)
-    return found[0]["VpcId"] if found else None
-
-
 def _interfaces(context: Context) -> tuple[Left, ...]:
     """Answer the network interfaces that the VPC's CNI made for pods: nobody else deletes them once a node is gone."""
-    network = _our_network(context)
-    if network is None:
+    networks = known_vpcs(context)
+    if not networks:
         return ()
     found = context.pages(
-        "ec2", "describe_network_interfaces", "NetworkInterfaces", Filters=[{"Name": "vpc-id", "Values": [network]}]
+        "ec2",
+        "describe_network_interfaces",
+        "NetworkInterfaces",
+        Filters=[{"Name": "vpc-id", "Values": [networks[0]["VpcId"]]}],
     )
     return tuple(
         Left(each["NetworkInterfaceId"], each.get("Description", ""), in_use=each["Status"] != "available")

@@ -60,7 +60,6 @@ class Ecr(Step[EcrFacts]):
 
     name = "ecr"
     about = "the registry of Comanda's image"
-    verbs = ("create-ecr-repo",)
 
     def observe(self, context: Context) -> EcrFacts:
         """Read the repository and its rules."""

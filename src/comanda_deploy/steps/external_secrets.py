@@ -23,7 +23,6 @@ class ExternalSecrets(Step[ReleaseFacts]):
 
     name = "external-secrets"
     about = "what stands in Secrets Manager reaches the pods"
-    verbs = ("install-external-secrets-operator",)
 
     def observe(self, context: Context) -> ReleaseFacts:
         """Read the release."""

@@ -41,7 +41,6 @@ class Kubeconfig(Step[KubeconfigFacts]):
 
     name = "kubeconfig"
     about = "kubectl knows the cluster"
-    verbs = ("update-kubeconfig",)
 
     def observe(self, context: Context) -> KubeconfigFacts:
         """Read the cluster's address, and the operator's file."""

@@ -7,6 +7,7 @@ from comanda_deploy.names import CLUSTER, LOAD_BALANCER_ROLE, TAG, TAG_VALUE, VP
 from comanda_deploy.pod_identity import Identity
 from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
+from comanda_deploy.steps.network import known_vpcs
 
 RELEASE = Release(
     "aws-load-balancer-controller",
@@ -23,12 +24,10 @@ class LoadBalancerController(Step[ReleaseFacts]):
 
     name = "load-balancer-controller"
     about = "an Ingress becomes a load balancer"
-    verbs = ("install-load-balancer-controller",)
 
     def observe(self, context: Context) -> ReleaseFacts:
         """Read the release, and the VPC it is to be told of."""
-        filters = [{"Name": f"tag:{TAG}", "Values": [TAG_VALUE]}, {"Name": "tag:Name", "Values": [VPC]}]
-        networks = context.pages("ec2", "describe_vpcs", "Vpcs", Filters=filters)
+        networks = known_vpcs(context)
         told = {"clusterName": CLUSTER, "region": context.region, "vpcId": networks[0]["VpcId"] if networks else ""}
         return helm_release.observe(context, RELEASE, told)
 

@@ -120,7 +120,6 @@ class Network(Step[NetworkFacts]):
 
     name = "network"
     about = "VPC, 2 public and 2 private subnets over 2 zones, internet gateway, routes"
-    verbs = ("create-eks-cluster",)
 
     def observe(self, context: Context) -> NetworkFacts:
         """Read the VPC that carries our tag and name, and all that is in it."""
@@ -136,7 +135,7 @@ class Network(Step[NetworkFacts]):
                 if zone.get("OptInStatus", "opt-in-not-required") == "opt-in-not-required"
             )
         )
-        vpcs = context.pages("ec2", "describe_vpcs", "Vpcs", Filters=[*_ours(), {"Name": "tag:Name", "Values": [VPC]}])
+        vpcs = known_vpcs(context)
         facts = NetworkFacts(
             zones=zones,
             vpcs=tuple(each["VpcId"] for each in vpcs),
@@ -194,6 +193,11 @@ class Network(Step[NetworkFacts]):
         if len(facts.vpcs) > 1:
             return [_two_networks(facts)]
         return list(_removal(facts))
+
+
+def known_vpcs(context: Context) -> list[dict[str, Any]]:
+    """Answer the VPCs that carry our tag and name: one at most, if nothing went wrong."""
+    return context.pages("ec2", "describe_vpcs", "Vpcs", Filters=[*_ours(), {"Name": "tag:Name", "Values": [VPC]}])
 
 
 def _two_networks(facts: NetworkFacts) -> Change:

@@ -121,7 +121,6 @@ class Nodes(Step[NodesFacts]):
 
     name = "nodes"
     about = "node groups: one for the database, one in each zone for the rest"
-    verbs = ("create-node-group",)
     side_by_side = True
 
     def observe(self, context: Context) -> NodesFacts:

@@ -115,7 +115,6 @@ class Roles(Step[RolesFacts]):
 
     name = "bootstrap"
     about = "the operator's user, every role and its policies"
-    verbs = ("bootstrap",)
     in_one_go = True
 
     def observe(self, context: Context) -> RolesFacts:

@@ -65,7 +65,6 @@ class Secrets(Step[SecretsFacts]):
 
     name = "secrets"
     about = "the settings of API and database in Secrets Manager, apart"
-    verbs = ("create-secrets",)
 
     def observe(self, context: Context) -> SecretsFacts:
         """Read which keys the entries have."""

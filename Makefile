@@ -29,6 +29,7 @@ test-all: ## All tests; what this machine cannot run is named and counted (root:
 	@sh scripts/tools-for-tests
 	$(PYTHON_RUN) -m pytest -m 'go or root' $(ARGS)
 	$(PYTHON_RUN) -m pytest -n $(WORKERS) -m account $(ARGS)
+	@sh scripts/test-on-cluster $(ARGS)
 	@$(MAKE) test
 
 # What must be covered to the last branch: where an order and its money move.
@@ -70,8 +71,9 @@ cluster: ## A real Kubernetes of three nodes for tests (Linux, root); builds its
 	@sh scripts/venv dev
 	@exec $(PYTHON_RUN) -m tests.cluster up
 
-test-cluster: cluster ## The cluster's own suite, on the cluster; it is left running
-	@exec $(PYTHON_RUN) -m pytest -m cluster tests/cluster $(ARGS)
+test-cluster: ## The tests that want the cluster, as test-all runs them; one that is up is left up
+	@sh scripts/venv dev
+	@exec sh scripts/test-on-cluster $(ARGS)
 
 cluster-down: ## End it, and leave nothing of it
 	@sh scripts/venv dev

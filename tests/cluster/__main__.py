@@ -40,8 +40,10 @@ def main() -> int:
     ):
         added = commands.add_parser(name, help=about)
         if name == "up":
+            added.add_argument("--built", action="store_true", help="build no more than the core; start what is built")
+        if name in ("up", "supervise"):
             added.add_argument(
-                "--core", action="store_true", help="only nodes, DNS, registry, AWS: a third of the build"
+                "--core", action="store_true", help="only nodes, DNS, registry, AWS, balancer: a third of the build"
             )
     lost = commands.add_parser("node", help="lose a node, or have it back")
     lost.add_argument("do", choices=["power-off", "power-on"])
@@ -73,12 +75,12 @@ def up(where: Layout, options: argparse.Namespace) -> int:
         if cleaning.leftovers(where):
             print("an old cluster's leftovers go first")
             cleaning.clean(where)
-        building.ensure(CORE if options.core else PARTS)
+        building.ensure(CORE if options.core or options.built else PARTS)
         # It wants Go, which the driver's own environment has not.
         protocol.compiled()
         where.logs.mkdir(parents=True)
         where.folder.chmod(0o700)
-        return _follow(where, _start_supervisor(where))
+        return _follow(where, _start_supervisor(where, core=options.core))
 
 
 def down(where: Layout, options: argparse.Namespace) -> int:
@@ -152,11 +154,10 @@ def node(where: Layout, options: argparse.Namespace) -> int:
 
 def supervise(where: Layout, options: argparse.Namespace) -> int:
     """Be the supervisor, until told to end."""
-    del options
-    return asyncio.run(_supervise(where))
+    return asyncio.run(_supervise(where, core=options.core))
 
 
-async def _supervise(where: Layout) -> int:
+async def _supervise(where: Layout, *, core: bool) -> int:
     progress = (where.folder / "progress").open("a", encoding="utf-8", buffering=1)
     supervisor = Supervisor(where, lambda line: print(line, file=progress))
     ended = asyncio.Event()
@@ -189,11 +190,16 @@ async def _supervise(where: Layout) -> int:
     }
     async with await serve(supervisor, handlers):
         try:
-            cluster = await bring_up(where, supervisor)
+            cluster = await bring_up(where, supervisor, core=core)
         except Exception as failure:
             # Whatever it was, whoever waits is told, and not left to wait.
             supervisor.say(f"{FAILED}: {failure if isinstance(failure, Failed) else repr(failure)}")
             raise
+
+        async def ports(_: dict[str, Any]) -> dict[str, int]:
+            return cluster.ports
+
+        handlers["ports"] = ports
         _write_facts(where, cluster)
         supervisor.say(READY)
         await ended.wait()
@@ -241,11 +247,11 @@ def _is_up(where: Layout) -> bool:
     return where.facts.exists()
 
 
-def _start_supervisor(where: Layout) -> subprocess.Popen[bytes]:
+def _start_supervisor(where: Layout, *, core: bool) -> subprocess.Popen[bytes]:
     marker, _, name = where.marker.partition("=")
     with (where.logs / "supervisor.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.cluster", "supervise"],
+            [sys.executable, "-m", "tests.cluster", "supervise", *(["--core"] if core else [])],
             cwd=CLONE,
             env={**os.environ, marker: name},
             stdin=subprocess.DEVNULL,

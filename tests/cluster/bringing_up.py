@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import certificates, control_plane, infrastructure, network, node, objects
+from tests.cluster.alb import webhook
 from tests.cluster.cache import binary, file, is_built
 from tests.cluster.layout import NODES, Layout, Node
 from tests.cluster.machine import Failed, run, within
@@ -48,8 +49,11 @@ class Cluster:
         }
 
 
-async def bring_up(layout: Layout, supervisor: Supervisor) -> Cluster:
+async def bring_up(layout: Layout, supervisor: Supervisor, *, core: bool = False) -> Cluster:
     """Bring all of it up, and answer once every part answers.
+
+    Args:
+        core: whether to do without volumes, metrics and secrets.
 
     Raises:
         Failed: a part does not come.
@@ -61,17 +65,19 @@ async def bring_up(layout: Layout, supervisor: Supervisor) -> Cluster:
 
     network.make(layout)
     pki = certificates.make(layout)
-    ports = dict(zip(("api", "registry", "aws"), free_ports(3), strict=True))
+    ways = {
+        "api": f"{layout.main}:{control_plane.PORT}",
+        "registry": f"{layout.main}:{node.REGISTRY_PORT}",
+        "aws": f"127.0.0.1:{infrastructure.AWS_PORT}",
+        "alb": f"127.0.0.1:{infrastructure.BALANCER_PORT}",
+        "alb-state": f"127.0.0.1:{infrastructure.BALANCER_STATE_PORT}",
+    }
+    ports = dict(zip(ways, free_ports(len(ways)), strict=True))
     admin = control_plane.kubeconfig(layout, "admin", pki.admin, f"https://127.0.0.1:{ports['api']}")
     inside = control_plane.kubeconfig(layout, "inside", pki.admin)
     control_plane.kubeconfig(layout, "proxy", pki.proxy)
     cluster = Cluster(layout, supervisor, ports, pki, objects.Kubectl(binary("kubectl"), admin))
     planes = control_plane.processes(layout, pki)
-    ways = {
-        "api": f"{layout.main}:{control_plane.PORT}",
-        "registry": f"{layout.main}:{node.REGISTRY_PORT}",
-        "aws": f"127.0.0.1:{infrastructure.AWS_PORT}",
-    }
     done("network and certificates")
     await supervisor.start(
         planes["etcd"],
@@ -99,9 +105,21 @@ async def bring_up(layout: Layout, supervisor: Supervisor) -> Cluster:
     await supervisor.until("the AWS account", lambda: _http(ports["aws"], "/"))
     await supervisor.until("DNS", lambda: _resolves(layout))
     done("DNS, AWS")
-    for what in await _beyond_the_core(cluster, inside):
-        done(what)
+    await _start_balancer(cluster, inside)
+    done("load balancer")
+    if not core:
+        for what in await _beyond_the_core(cluster, inside):
+            done(what)
     return cluster
+
+
+async def _start_balancer(cluster: Cluster, inside: Path) -> None:
+    """Start the load balancer's stand-in; only then may it be asked for pods' gates."""
+    url = f"https://{cluster.layout.main}:{infrastructure.BALANCER_WEBHOOK_PORT}"
+    authority = cluster.pki.authority.read_text(encoding="utf-8")
+    await cluster.supervisor.start(infrastructure.balancer(cluster.layout, cluster.pki, inside))
+    await cluster.supervisor.until("the load balancer", lambda: _http(cluster.ports["alb-state"], "/_alb/state"))
+    await asyncio.to_thread(cluster.kubectl.apply, webhook.manifests(url, authority))
 
 
 async def _beyond_the_core(cluster: Cluster, inside: Path) -> list[str]:

@@ -11,12 +11,16 @@ from pathlib import Path
 from tests.cluster.cache import binary
 from tests.cluster.certificates import Certificates
 from tests.cluster.ebs import sidecars as ebs
-from tests.cluster.layout import CLONE, DNS_DOMAIN, NODES, REGION, Layout, Node
+from tests.cluster.layout import CLONE, CLUSTER, DNS_DOMAIN, NODES, REGION, Layout, Node
 from tests.cluster.node import REGISTRY_PORT
 from tests.cluster.process import Process
 
 AWS_PORT = 4566
 METRICS_PORT = 4443
+BALANCER_PORT = 18080
+BALANCER_TLS_PORT = 18443
+BALANCER_STATE_PORT = 18081
+BALANCER_WEBHOOK_PORT = 19443
 FIRST = NODES[0]
 AWS_KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTBEDADMIN0000", "AWS_SECRET_ACCESS_KEY": "of-the-test-bed"}
 
@@ -104,6 +108,28 @@ def external_secrets(kubeconfig: Path) -> Process:
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     return Process("external-secrets", command, FIRST, environment)
+
+
+def balancer(layout: Layout, pki: Certificates, kubeconfig: Path) -> Process:
+    """Answer the load balancer's stand-in, and the webhook that puts its gates into pods.
+
+    It listens on its network's loopback too: who comes in from this machine is a caller on loopback, as
+    X-Forwarded-For says.
+    """
+    command = (
+        *(sys.executable, "-m", "tests.cluster.alb"),
+        f"--kubeconfig={kubeconfig}",
+        f"--listen=0.0.0.0:{BALANCER_PORT}",
+        f"--listen-tls=0.0.0.0:{BALANCER_TLS_PORT}",
+        f"--admin=127.0.0.1:{BALANCER_STATE_PORT}",
+        f"--webhook={layout.main}:{BALANCER_WEBHOOK_PORT}",
+        f"--cert={pki.balancer.certificate}",
+        f"--key={pki.balancer.key}",
+        f"--cluster={CLUSTER}",
+        f"--region={REGION}",
+        f"--log={layout.logs / 'alb-access.log'}",
+    )
+    return Process("alb", command, FIRST, {"PYTHONPATH": str(CLONE)})
 
 
 def way_in(layout: Layout, name: str, port: int, target: str) -> Process:

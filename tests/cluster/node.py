@@ -149,6 +149,8 @@ def _kubelet(layout: Layout, node: Node) -> dict[str, object]:
         "imageGCLowThresholdPercent": 98,
         "shutdownGracePeriod": "0s",
         "nodeStatusUpdateFrequency": "4s",
+        # How full a disk is, is known within seconds and not within a minute.
+        "volumeStatsAggPeriod": "10s",
         "syncFrequency": "10s",
         # A changed secret reaches its volume within seconds.
         "configMapAndSecretChangeDetectionStrategy": "Watch",

@@ -271,6 +271,18 @@ PARTS = (
 CORE = tuple(part for part in PARTS if part.core)
 
 
+def named(name: str) -> Part:
+    """Answer the part of that name.
+
+    Raises:
+        KeyError: There is none.
+    """
+    for part in PARTS:
+        if part.name == name:
+            return part
+    raise KeyError(f"no part of the cluster is named {name}")
+
+
 def of_binary(name: str) -> Part:
     """Answer the part that a program belongs to.
 

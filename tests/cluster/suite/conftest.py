@@ -1,5 +1,6 @@
 """What the cluster's own tests may ask for."""
 
+import os
 import secrets
 import tarfile
 from collections.abc import Iterator
@@ -24,12 +25,14 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     layer = tmp_path_factory.mktemp("probe") / "layer.tar"
     with tarfile.open(layer, "w") as archive:
         archive.add(binary("probe"), "probe")
-    here = f"{facts()['registry']}/probe:1"
+    # Each test process pushes its own: two at once would not have the same digest.
+    name = f"probe-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    here = f"{facts()['registry']}/{name}:1"
     crane = str(binary("crane"))
     run(crane, "append", f"--new_layer={layer}", f"--new_tag={here}", "--insecure", "--platform=linux/amd64")
     run(crane, "mutate", here, f"--tag={here}", "--entrypoint=/probe", "--set-platform=linux/amd64", "--insecure")
     digest = run(crane, "digest", here, "--insecure").strip()
-    return f"{FOREIGN}/probe:1", f"{FOREIGN}/probe@{digest}"
+    return f"{FOREIGN}/{name}:1", f"{FOREIGN}/{name}@{digest}"
 
 
 @pytest.fixture

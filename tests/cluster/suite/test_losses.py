@@ -1,4 +1,7 @@
-"""What is lost and comes back: a node with all that runs on it, the API server, and the whole of it that stays up."""
+"""What is lost and comes back: a node that is drained, one with all that runs on it, the API server.
+
+These run alone: what they take away, others would miss.
+"""
 
 from collections.abc import Iterator
 
@@ -6,12 +9,13 @@ import pytest
 
 from tests.cluster.bringing_up import is_ready
 from tests.cluster.layout import NODES, layout
+from tests.cluster.machine import Failed
 from tests.cluster.objects import Json
 from tests.cluster.suite.kube import Space, deployment, service, until
 from tests.cluster.suite.test_volumes import claim, disks, user  # noqa: F401 - a fixture
 from tests.cluster.supervisor import ask
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 LOST = NODES[1]
 
 
@@ -23,6 +27,7 @@ def lost(space: Space) -> Iterator[str]:
     until(f"{LOST.name} is back", lambda: any(is_ready(each) for each in _named(space, LOST.name)), 90)
 
 
+@pytest.mark.needs("external-snapshotter", "external-provisioner", "external-resizer")
 def test_a_lost_node_s_pods_go_to_the_zone_s_other_node_with_their_data(
     disks: Space,  # noqa: F811 - the fixture
     lost: str,
@@ -74,6 +79,32 @@ def test_a_lost_node_s_pods_go_to_the_zone_s_other_node_with_their_data(
         assert call("/file?path=/data/order") == "kept"
 
 
+def test_a_drained_node_is_left_one_pod_at_a_time(space: Space) -> None:
+    space.apply(
+        deployment(space, "kept", 2, topologySpreadConstraints=[_over_nodes("kept", "DoNotSchedule")]),
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "kept"},
+            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "kept"}}},
+        },
+    )
+    space.rolled_out("deployment/kept")
+    node = space.pods("kept")[0]["spec"]["nodeName"]
+    drain = ("drain", node, "--pod-selector=app=kept", "--delete-emptydir-data", "--ignore-daemonsets")
+    try:
+        until("the budget is counted", lambda: space.get("pdb", "kept")["status"].get("currentHealthy") == 2)
+        with pytest.raises(Failed, match=r"global timeout reached|Cannot evict pod"):
+            space.kube(*drain, "--timeout=4s")
+        assert len(space.pods("kept")) == 2, "nothing was evicted that the budget keeps"
+        space("patch", "pdb", "kept", "--type=merge", '--patch={"spec": {"minAvailable": 1}}')
+        space.kube(*drain, "--timeout=60s")
+        space.rolled_out("deployment/kept")
+        assert node not in {each["spec"]["nodeName"] for each in space.pods("kept")}
+    finally:
+        space.kube("uncordon", node)
+
+
 def test_the_api_server_dies_and_is_back_and_pods_serve_on(space: Space) -> None:
     space.apply(deployment(space, "web", 2), service("web"))
     space.rolled_out("deployment/web")
@@ -87,11 +118,11 @@ def test_the_api_server_dies_and_is_back_and_pods_serve_on(space: Space) -> None
     space.rolled_out("deployment/web")
 
 
-def _over_nodes(app: str) -> dict[str, object]:
+def _over_nodes(app: str, otherwise: str = "ScheduleAnyway") -> dict[str, object]:
     return {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
+        "whenUnsatisfiable": otherwise,
         "labelSelector": {"matchLabels": {"app": app}},
     }
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.suite.kube import Space, facts, until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.needs("external-secrets")]
 
 
 def secrets_manager() -> Any:

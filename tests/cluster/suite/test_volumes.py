@@ -10,7 +10,10 @@ from tests.cluster.machine import Failed
 from tests.cluster.objects import Json
 from tests.cluster.suite.kube import Space, facts, pod, service, until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.needs("external-snapshotter", "external-provisioner", "external-resizer"),
+]
 ZONES = {node.name: node.zone for node in NODES}
 MIB = 1 << 20
 

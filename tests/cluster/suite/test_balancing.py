@@ -53,7 +53,7 @@ def serving_on(space: Space, replicas: int) -> Json:
 
 @pytest.fixture
 def behind(space: Space) -> Iterator[Space]:
-    """A namespace whose pods are behind the load balancer: two paths of them, and no other. One test at a time has it."""
+    """A namespace whose pods are behind the load balancer, by two paths. One test at a time has it."""
     with (layout().folder / "balancer.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield from _behind(space)
@@ -149,4 +149,4 @@ def load(clients: int = 3) -> Iterator["Counter[Any]"]:
 
 
 def _condition(pod: Json, kind: str) -> str:
-    return next(each["status"] for each in pod["status"]["conditions"] if each["type"] == kind)
+    return next(str(each["status"]) for each in pod["status"]["conditions"] if each["type"] == kind)

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("worker", _worker, "Run the worker: webhooks, payments, refunds.")
     add("migrate", _migrate, "Bring the database to this version (MIGRATION_DATABASE_URL, else DATABASE_URL).")
     add("openapi", _openapi, "Print the OpenAPI document.")
+    add("follow-settings", _follow_settings, "In the cluster: roll out API and worker if their settings changed.")
 
     keys = add("keys", _list_keys, "Make, list and revoke keys of staff and managers.")
     actions = keys.add_subparsers(metavar="ACTION")
@@ -129,6 +130,16 @@ def _migrate(_options: argparse.Namespace) -> None:
     except DATABASE_ERRORS as error:
         raise _unreachable(error) from None
     print(f"{count} migrations applied" if count else "nothing to migrate")
+
+
+def _follow_settings(_options: argparse.Namespace) -> None:
+    from comanda.follow_settings import FollowError, follow, of_this_pod
+
+    try:
+        rolled = follow(of_this_pod(os.environ))
+    except FollowError as error:
+        raise CommandError(str(error)) from None
+    print(f"rolled out: {', '.join(rolled)}" if rolled else "nothing changed")
 
 
 def _openapi(_options: argparse.Namespace) -> None:

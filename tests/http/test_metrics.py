@@ -130,11 +130,14 @@ async def test_alive_ready_and_draining(ops: str, ready: Readiness) -> None:
             async with session.get(ops + path) as response:
                 return response.status
 
-        assert (await status("/livez"), await status("/readyz")) == (200, 503)
+        async def all_three() -> tuple[int, int, int]:
+            return await status("/livez"), await status("/startupz"), await status("/readyz")
+
+        assert await all_three() == (200, 503, 503)
         ready.started = True
-        assert (await status("/livez"), await status("/readyz")) == (200, 200)
+        assert await all_three() == (200, 200, 200)
         ready.draining = True
-        assert (await status("/livez"), await status("/readyz")) == (200, 503)
+        assert await all_three() == (200, 200, 503)
         assert await status("/v1/menu") == 404
 
 

@@ -1,7 +1,5 @@
 """The ops port, never behind the load balancer: metrics, liveness, readiness."""
 
-from collections.abc import Callable
-
 import prometheus_client
 from aiohttp import web
 
@@ -18,14 +16,14 @@ class Readiness:
         return self.started and not self.draining
 
 
-async def serve_ops(host: str, port: int, ready: Callable[[], bool]) -> web.AppRunner:
+async def serve_ops(host: str, port: int, ready: Readiness) -> web.AppRunner:
     """Open the ops port.
 
     Args:
         host: address to listen on.
         port: 0 takes a free one.
-        ready: whether this process has started and is not draining. A database that is away does not count: it
-            would take every pod out at once.
+        ready: whether this process has started, and is not draining. A database that is away does not count: it
+            would take every pod out at once. But nobody starts without one.
 
     Returns:
         What to `cleanup()` at the end.
@@ -46,8 +44,12 @@ async def serve_ops(host: str, port: int, ready: Callable[[], bool]) -> web.AppR
     async def readyz(_request: web.Request) -> web.Response:
         return web.Response(text="ready\n") if ready() else web.Response(status=503, text="not ready\n")
 
+    async def startupz(_request: web.Request) -> web.Response:
+        return web.Response(text="started\n") if ready.started else web.Response(status=503, text="starting\n")
+
+    paths = {"/metrics": metrics, "/livez": livez, "/readyz": readyz, "/startupz": startupz}
     app = web.Application()
-    app.add_routes([web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)])
+    app.add_routes([web.get(path, handler) for path, handler in paths.items()])
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
     try:

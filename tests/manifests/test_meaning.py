@@ -1,0 +1,283 @@
+"""What valid manifests can still get wrong: whom they choose, what they name, what they may."""
+
+import re
+from collections import Counter
+
+import pytest
+import yaml
+
+from comanda import __version__
+from comanda.follow_settings import DEPLOYMENTS, SETTINGS
+from comanda.settings import read_settings
+from comanda_deploy.capacity import ANYWHERE, DATABASE, Load
+from comanda_deploy.steps import secrets as secrets_step
+from tests.manifests.reading import (
+    WORKLOADS,
+    Document,
+    Json,
+    containers,
+    documents,
+    matches,
+    of_kind,
+)
+
+CLUSTER_WIDE = {"Namespace", "StorageClass"}
+MEBIBYTES = {"Mi": 1, "Gi": 1024}
+workloads = pytest.mark.parametrize("workload", of_kind(*WORKLOADS), ids=str)
+
+
+def named(kind: str, name: str) -> Document:
+    [found] = [each for each in of_kind(kind) if each.name == name]
+    return found
+
+
+def test_nothing_is_defined_twice() -> None:
+    counted = Counter((each.kind, each.namespace, each.name) for each in documents())
+    assert {what for what, count in counted.items() if count > 1} == set()
+
+
+@pytest.mark.parametrize("document", [each for each in documents() if each.kind not in CLUSTER_WIDE], ids=str)
+def test_it_names_a_namespace_that_was_made_before_it(document: Document) -> None:
+    order = [(each.kind, each.name) for each in documents()]
+    here = documents().index(document)
+    assert ("Namespace", document.namespace) in order[:here]
+
+
+@pytest.mark.parametrize("space", of_kind("Namespace"), ids=str)
+def test_a_namespace_enforces_what_is_strictest(space: Document) -> None:
+    assert space.body["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@workloads
+def test_its_selector_chooses_its_pods_and_no_other_s(workload: Document) -> None:
+    if workload.kind == "CronJob":
+        return
+    selector = workload.body["spec"]["selector"]
+    assert matches(selector, workload.pod["metadata"]["labels"])
+    others = [each for each in of_kind(*WORKLOADS) if each != workload and each.namespace == workload.namespace]
+    assert not [each for each in others if matches(selector, each.pod["metadata"]["labels"])]
+
+
+@workloads
+def test_its_pods_may_nothing_that_they_need_not(workload: Document) -> None:
+    spec = workload.pod["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in containers(workload):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["readOnlyRootFilesystem"] is True
+
+
+@workloads
+def test_a_token_is_had_by_whom_a_role_is_bound_to_and_by_no_other(workload: Document) -> None:
+    spec = workload.pod["spec"]
+    bound = {subject["name"] for each in of_kind("RoleBinding") for subject in each.body["subjects"]}
+    assert spec["automountServiceAccountToken"] is (spec["serviceAccountName"] in bound)
+    account = named("ServiceAccount", spec["serviceAccountName"])
+    assert account.namespace == workload.namespace
+    assert account.body["automountServiceAccountToken"] is False
+
+
+@workloads
+def test_each_container_says_what_it_takes_and_no_more(workload: Document) -> None:
+    for container in containers(workload):
+        resources = container["resources"]
+        assert set(resources["requests"]) == {"cpu", "memory"}
+        assert mebibytes(resources["limits"]["memory"]) >= mebibytes(resources["requests"]["memory"])
+
+
+@pytest.mark.parametrize("workload", of_kind("Deployment", "StatefulSet"), ids=str)
+def test_it_is_watched_by_three_probes(workload: Document) -> None:
+    for container in workload.pod["spec"]["containers"]:
+        probes = [container[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe")]
+        ports = {port["name"] for port in container["ports"]}
+        asked = [probe["httpGet"] for probe in probes if "httpGet" in probe]
+        assert {each["port"] for each in asked} <= ports
+        assert len({each["path"] for each in asked}) == len(asked), "each on a path of its own"
+
+
+@workloads
+def test_an_image_has_an_exact_version(workload: Document) -> None:
+    for container in containers(workload):
+        image = container["image"]
+        if image.startswith("comanda-api:"):
+            assert image == f"comanda-api:{__version__}"
+        else:
+            assert re.fullmatch(r"[a-z0-9./-]+:v?\d+(\.\d+)+", image), image
+
+
+@pytest.mark.parametrize("service", of_kind("Service"), ids=str)
+def test_a_service_leads_to_ports_that_some_pods_have(service: Document) -> None:
+    chosen = [
+        each
+        for each in of_kind(*WORKLOADS)
+        if each.namespace == service.namespace
+        and matches(service.body["spec"]["selector"], each.pod["metadata"]["labels"])
+    ]
+    [workload] = chosen
+    ports = {port["name"] for container in containers(workload) for port in container.get("ports", [])}
+    assert {port["targetPort"] for port in service.body["spec"]["ports"]} <= ports
+
+
+def test_the_set_is_named_by_a_headless_service_that_exists() -> None:
+    stateful = named("StatefulSet", "database")
+    headless = named("Service", stateful.body["spec"]["serviceName"])
+    assert headless.body["spec"]["clusterIP"] == "None"
+
+
+def test_the_ingress_leads_to_a_service_that_has_the_port_and_not_to_metrics() -> None:
+    [ingress] = of_kind("Ingress")
+    for rule in ingress.body["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            backend = path["backend"]["service"]
+            ports = named("Service", backend["name"]).body["spec"]["ports"]
+            assert [port["name"] for port in ports] == [backend["port"]["name"]] == ["http"]
+
+
+def test_the_number_of_api_pods_is_the_autoscaler_s_alone() -> None:
+    [scaler] = of_kind("HorizontalPodAutoscaler")
+    target = scaler.body["spec"]["scaleTargetRef"]
+    assert "replicas" not in named(target["kind"], target["name"]).body["spec"]
+    assert (scaler.body["spec"]["minReplicas"], scaler.body["spec"]["maxReplicas"]) == (2, 10)
+    assert [each["resource"]["name"] for each in scaler.body["spec"]["metrics"]] == ["cpu"]
+
+
+@pytest.mark.parametrize("budget", of_kind("PodDisruptionBudget"), ids=str)
+def test_a_budget_keeps_the_pods_of_one_deployment(budget: Document) -> None:
+    kept = [
+        each
+        for each in of_kind("Deployment")
+        if matches(budget.body["spec"]["selector"], each.pod["metadata"]["labels"])
+    ]
+    assert [each.name for each in kept] == [budget.name]
+
+
+@pytest.mark.parametrize("name", ["comanda-api", "comanda-worker"])
+def test_a_pod_has_time_for_its_whole_end(name: str) -> None:
+    settings = named("ConfigMap", "comanda-settings").body["data"]
+    needed = int(settings["DRAIN_SECONDS"]) + int(settings["SHUTDOWN_TIMEOUT"]) + 5
+    assert named("Deployment", name).pod["spec"]["terminationGracePeriodSeconds"] > needed
+    # The load balancer goes on sending for some ten seconds.
+    assert int(settings["DRAIN_SECONDS"]) > 10
+
+
+def test_the_settings_are_ones_that_the_process_takes() -> None:
+    config = named("ConfigMap", "comanda-settings").body["data"]
+    secret = {
+        "DATABASE_URL": "postgresql://comanda_api_a:x@database.comanda-db.svc:5432/comanda",
+        "MERCADO_PAGO_ACCESS_TOKEN": "TEST-12345678",
+        "MERCADO_PAGO_WEBHOOK_SECRET": "x" * 16,
+        "PAYER_EMAIL": "caixa@example.com",
+    }
+    settings = read_settings({**config, **secret})
+    assert settings.drain_seconds == int(config["DRAIN_SECONDS"])
+    known = {name.upper() for name in settings.__struct_fields__}
+    assert set(config) <= known
+
+
+def test_what_every_pod_may_connect_fits_into_the_database() -> None:
+    config = named("ConfigMap", "database").body["data"]["postgresql.conf"]
+    [room] = [int(each) for each in re.findall(r"^max_connections = (\d+)$", config, re.MULTILINE)]
+    pool = int(named("ConfigMap", "comanda-settings").body["data"]["DATABASE_POOL_SIZE"])
+    processes = 10 + 3 + 2 + 1  # the API at its most, its surge of a quarter, the workers, theirs
+    for_others = 3 + 5 + 10  # the superuser, the metrics, migrations
+    assert processes * (pool + 1) + for_others <= room
+
+
+def test_secrets_hold_the_keys_that_pods_read() -> None:
+    held: dict[str, set[str]] = {}
+    for each in of_kind("ExternalSecret"):
+        spec = each.body["spec"]
+        held[each.body["spec"]["target"]["name"]] = {entry["secretKey"] for entry in spec.get("data", [])}
+    for workload in of_kind(*WORKLOADS):
+        spec = workload.pod["spec"]
+        for volume in spec.get("volumes", []):
+            if "secret" in volume:
+                assert volume["secret"]["secretName"] in held
+        for container in containers(workload):
+            for variable in container.get("env", []):
+                if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                    assert reference["key"] in held[reference["name"]]
+            for source in container.get("envFrom", []):
+                if "secretRef" in source:
+                    assert source["secretRef"]["name"] in held
+    read = set(re.findall(r"/run/secrets/database/([A-Z_]+)", str([each.body for each in documents()])))
+    assert read == held["database"]
+
+
+def test_no_entry_is_read_from_both_folders() -> None:
+    read: dict[str, set[str]] = {}
+    for each in of_kind("ExternalSecret"):
+        spec = each.body["spec"]
+        entries = {entry["remoteRef"]["key"] for entry in spec.get("data", [])}
+        entries |= {entry["extract"]["key"] for entry in spec.get("dataFrom", [])}
+        read.setdefault(each.file.parent.name, set()).update(entries)
+    assert read == {"db": {secrets_step.DATABASE_SECRET}, "api": {secrets_step.API_SECRET}}
+
+
+def test_the_owner_s_password_is_had_by_the_migration_alone() -> None:
+    having = [
+        (workload.name, container["name"])
+        for workload in of_kind(*WORKLOADS)
+        if workload.namespace == "comanda"
+        for container in containers(workload)
+        if "comanda-migration" in str(container)
+    ]
+    assert having == [("comanda-api", "migrate")]
+
+
+def test_what_follows_the_settings_may_do_just_that() -> None:
+    [role] = of_kind("Role")
+    may = {
+        (f"{resource}/{name}", verb)
+        for rule in role.body["rules"]
+        for resource in rule["resources"]
+        for name in rule["resourceNames"]
+        for verb in rule["verbs"]
+    }
+    needs = {(each, "get") for each in SETTINGS}
+    needs |= {(f"deployments/{name}", verb) for name in DEPLOYMENTS for verb in ("get", "patch")}
+    assert may == needs
+
+
+def test_the_disk_is_what_a_database_wants() -> None:
+    [disk] = of_kind("StorageClass")
+    assert disk.body["provisioner"] == "ebs.csi.aws.com"
+    assert disk.body["parameters"]["encrypted"] == "true"
+    assert (disk.body["reclaimPolicy"], disk.body["allowVolumeExpansion"]) == ("Retain", True)
+    assert disk.body["volumeBindingMode"] == "WaitForFirstConsumer"
+    [claim] = named("StatefulSet", "database").body["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["storageClassName"] == disk.name
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+
+
+def test_the_nodes_were_reckoned_for_what_the_pods_ask() -> None:
+    loads = {load.name: load for load in (*ANYWHERE, DATABASE)}
+    for name, workload in (
+        ("api", named("Deployment", "comanda-api")),
+        ("worker", named("Deployment", "comanda-worker")),
+        ("database", named("StatefulSet", "database")),
+    ):
+        asked = asked_by(name, workload.pod["spec"]["containers"])
+        assert (asked.millicores, asked.memory) == (loads[name].millicores, loads[name].memory)
+    assert loads["worker"].pods == named("Deployment", "comanda-worker").body["spec"]["replicas"]
+
+
+def test_each_file_says_first_what_it_is_for() -> None:
+    for file in {each.file for each in documents()}:
+        text = file.read_text(encoding="utf-8")
+        assert text.startswith("# "), file
+        assert list(yaml.safe_load_all(text)), file
+
+
+def asked_by(name: str, of: list[Json]) -> Load:
+    requests = [container["resources"]["requests"] for container in of]
+    millicores = sum(int(each["cpu"].removesuffix("m")) for each in requests)
+    return Load(name, 1, millicores, sum(mebibytes(each["memory"]) for each in requests))
+
+
+def mebibytes(quantity: str) -> int:
+    return int(quantity[:-2]) * MEBIBYTES[quantity[-2:]]

@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "process": HTTP | {"payments"},
     "app": NOUNS | {"http", "checkout", "api", "process"},
     "worker": NOUNS | {"http", "checkout", "kitchen", "process"},
-    "__main__": NOUNS | {"http", "staff", "process", "app", "worker"},
+    # Speaks to Kubernetes alone.
+    "follow_settings": set[str](),
+    "__main__": NOUNS | {"http", "staff", "process", "app", "worker", "follow_settings"},
 }
 """By floor of `comanda`, a package or a module beside it: the floors that it may import."""
 

@@ -1,0 +1,70 @@
+"""Who may reach whom, pair by pair, by the shipped network policies; nothing else may."""
+
+import itertools
+
+import pytest
+
+from tests.cluster.policies import Outside, Pod, Way, allowed
+from tests.manifests.reading import WORKLOADS, of_kind
+
+pytestmark = [pytest.mark.cluster, pytest.mark.needs("cyclonus")]
+
+PODS = {
+    each.name: Pod(each.namespace, each.pod["metadata"]["labels"], _labels)
+    for each in of_kind(*WORKLOADS)
+    for _labels in [
+        next(space.body["metadata"]["labels"] for space in of_kind("Namespace") if space.name == each.namespace)
+    ]
+}
+OTHERS = {
+    "a stranger's pod": Pod("default", {"app.kubernetes.io/name": "comanda-api"}, {}),
+    "dns": Pod("kube-system", {"k8s-app": "kube-dns"}, {}),
+    "prometheus": Pod("monitoring", {"app.kubernetes.io/name": "prometheus"}, {}),
+}
+PLACES = {
+    "the load balancer": Outside("10.20.17.5"),
+    "a node": Outside("10.20.40.5"),
+    "the API server": Outside("172.20.0.1"),
+    "the metadata": Outside("169.254.169.254"),
+    "Mercado Pago": Outside("203.0.113.20"),
+}
+PORTS = {
+    "dns": (53, "UDP"),
+    "https": (443, "TCP"),
+    "database": (5432, "TCP"),
+    "http": (8000, "TCP"),
+    "ops": (9000, "TCP"),
+}
+
+OPEN = {
+    ("the load balancer", "comanda-api", "http"),
+    ("comanda-api", "database", "database"),
+    ("comanda-worker", "database", "database"),
+    ("comanda-api", "dns", "dns"),
+    ("comanda-worker", "dns", "dns"),
+    ("comanda-api", "Mercado Pago", "https"),
+    ("comanda-worker", "Mercado Pago", "https"),
+    # The API server's own addresses are in the VPC, and not known beforehand.
+    ("comanda-follow-settings", "the API server", "https"),
+    ("comanda-follow-settings", "the load balancer", "https"),
+    ("comanda-follow-settings", "a node", "https"),
+}
+
+
+def test_each_pair_on_each_port_is_as_it_should_be() -> None:
+    everybody = {**PODS, **OTHERS, **PLACES}
+    asked = [
+        (source, target, port)
+        for source, target in itertools.permutations(everybody, 2)
+        for port in PORTS
+        # Ways between others are not ours to judge.
+        if source in PODS or target in PODS
+    ]
+    ways = [
+        Way(everybody[source], everybody[target], PORTS[port][0], protocol=PORTS[port][1])
+        for source, target, port in asked
+    ]
+    judged = allowed([each.body for each in of_kind("NetworkPolicy")], ways)
+    found = {each for each, is_open in zip(asked, judged, strict=True) if is_open}
+    assert found - OPEN == set(), "open, and should not be"
+    assert OPEN - found == set(), "closed, and should be open"

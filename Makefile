@@ -2,7 +2,7 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy cluster test-cluster cluster-down cluster-env cluster-mark lock clean
+.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy cluster cluster-comanda test-cluster cluster-down cluster-env cluster-mark lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
@@ -70,6 +70,10 @@ demo-deploy: ## The life of an AWS account, rehearsed on this machine: plan, app
 cluster: ## A real Kubernetes of three nodes for tests (Linux, root); builds its parts once, some 35 minutes of two cores
 	@sh scripts/venv dev
 	@exec $(PYTHON_RUN) -m tests.cluster up
+
+cluster-comanda: cluster ## Comanda on it: image, every manifest as shipped, sample menu, keys, Pix sandbox; how it is reached is in .comanda/cluster.json
+	@sh scripts/tools-for-tests
+	@exec $(PYTHON_RUN) -m tests.cluster.comanda
 
 test-cluster: ## The tests that want the cluster, as test-all runs them; one that is up is left up
 	@sh scripts/venv dev

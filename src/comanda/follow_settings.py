@@ -56,6 +56,8 @@ class Cluster:
         where = f"/{group}/namespaces/{self.namespace}/{rest}"
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/merge-patch+json"}
         context = ssl.create_default_context(cafile=str(self.authority))
+        # Python 3.13 also wants what RFC 5280 wants of a certificate's extensions; those of clusters lack some.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         connection = http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_SECONDS, context=context)
         try:
             connection.request(method, where, json.dumps(body) if body else None, headers)

@@ -16,10 +16,11 @@ from typing import Any
 from tests.cluster import building, cleaning, preflight
 from tests.cluster.bringing_up import Cluster, bring_up, named, of_node
 from tests.cluster.ebs import protocol
-from tests.cluster.layout import CLONE, Layout, layout
+from tests.cluster.layout import CLONE, NODES, Layout, layout
 from tests.cluster.machine import Failed, unmount_below
 from tests.cluster.objects import MARKER, Kubectl, marker
 from tests.cluster.parts import CORE, PARTS
+from tests.cluster.process import Process
 from tests.cluster.supervisor import Handler, Supervisor, ask, serve
 
 READY = "ready"
@@ -177,6 +178,10 @@ async def _supervise(where: Layout, *, core: bool) -> int:
     async def stop(asked: dict[str, Any]) -> None:
         await supervisor.stop(asked["names"])
 
+    async def run(asked: dict[str, Any]) -> None:
+        node = NODES[0] if asked["inside"] else None
+        await supervisor.start(Process(asked["name"], tuple(asked["command"]), node, asked["environment"]))
+
     async def start(asked: dict[str, Any]) -> None:
         await supervisor.start(*(supervisor.running[name].process for name in asked["names"]))
 
@@ -187,6 +192,7 @@ async def _supervise(where: Layout, *, core: bool) -> int:
         "power-on": power_on,
         "stop": stop,
         "start": start,
+        "run": run,
     }
     async with await serve(supervisor, handlers):
         try:

@@ -84,7 +84,7 @@ def _holds(expression: Json, labels: Json) -> bool:
     has = labels.get(expression["key"])
     operator = expression["operator"]
     if operator == "In":
-        return has in expression["values"]
+        return bool(has in expression["values"])
     if operator == "NotIn":
-        return has not in expression["values"]
-    return (has is not None) == (operator == "Exists")
+        return bool(has not in expression["values"])
+    return bool((has is not None) == (operator == "Exists"))

@@ -10,7 +10,7 @@ from comanda import __version__
 from comanda.follow_settings import DEPLOYMENTS, SETTINGS
 from comanda.settings import read_settings
 from comanda_deploy.capacity import ANYWHERE, DATABASE, Load
-from comanda_deploy.steps import secrets as secrets_step
+from comanda_deploy.names import API_SECRET, DATABASE_SECRET
 from tests.manifests.reading import (
     WORKLOADS,
     Document,
@@ -215,7 +215,7 @@ def test_no_entry_is_read_from_both_folders() -> None:
         entries = {entry["remoteRef"]["key"] for entry in spec.get("data", [])}
         entries |= {entry["extract"]["key"] for entry in spec.get("dataFrom", [])}
         read.setdefault(each.file.parent.name, set()).update(entries)
-    assert read == {"db": {secrets_step.DATABASE_SECRET}, "api": {secrets_step.API_SECRET}}
+    assert read == {"db": {DATABASE_SECRET}, "api": {API_SECRET}}
 
 
 def test_the_owner_s_password_is_had_by_the_migration_alone() -> None:

@@ -52,7 +52,7 @@ OPEN = {
 
 
 def test_each_pair_on_each_port_is_as_it_should_be() -> None:
-    everybody = {**PODS, **OTHERS, **PLACES}
+    everybody: dict[str, Pod | Outside] = {**PODS, **OTHERS, **PLACES}
     asked = [
         (source, target, port)
         for source, target in itertools.permutations(everybody, 2)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -23,6 +24,8 @@ CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=30, user_agent_extra="com
 READING = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 5}))
 CHANGING = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 
+AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+"""Where AWS itself answers, VPC endpoints included."""
 
 PRIVATE = {"MERCADO_PAGO_ACCESS_TOKEN", "MERCADO_PAGO_WEBHOOK_SECRET"}
 """What of the environment is no other command's business."""
@@ -71,6 +74,12 @@ class Context:
     def account_id(self) -> str:
         """The account's twelve digits."""
         return self.caller["Account"]
+
+    @property
+    def in_aws(self) -> bool:
+        """Whether it is AWS that answers, and not an account that is emulated elsewhere (AWS_ENDPOINT_URL)."""
+        host = urlsplit(self.client("ecr").meta.endpoint_url).hostname or ""
+        return host.endswith(AWS_HOSTS)
 
     def client(self, service: str) -> Any:
         """Answer boto3's client of a service; the same one each time, since making one reads megabytes."""

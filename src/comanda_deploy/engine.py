@@ -167,7 +167,7 @@ def _run(context: Context, step: Step[Any], progress: Progress, done: list[Chang
         first = change
         waited = context.clock() - since
         if waited > _patience(change):
-            raise Failure(step, change, f"is not done after {waited.seconds} s: look at it in AWS's console", done)
+            raise Failure(step, change, _in_vain(change, waited), done)
         if change.kind is Kind.WAIT:
             progress.waiting(change, waited)
         elif change not in made:
@@ -195,6 +195,13 @@ def _patience(change: Change) -> timedelta:
     if change.kind is Kind.WAIT:
         return max(LONGEST_WAIT, timedelta(seconds=3 * change.expected_seconds))
     return SEEN_WITHIN
+
+
+def _in_vain(change: Change, waited: timedelta) -> str:
+    """Answer what is said of a change that does not come to an end: what it last said of itself, and where to look."""
+    why = f": {change.detail}" if change.kind is Kind.WAIT and change.detail else ""
+    where = "; ".join(change.mend) or "look at it in AWS's console"
+    return f"is not done after {waited.seconds} s{why}: {where}"
 
 
 def _is_in_vain(change: Change, done: list[Change]) -> bool:

@@ -4,7 +4,6 @@ import argparse
 import base64
 import ipaddress
 import platform
-import re
 import tomllib
 from argparse import Namespace
 from collections.abc import Sequence
@@ -34,9 +33,6 @@ ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64", "aarch64": "arm64"}
 
 # How pip itself is told; what they name is mounted while the image is built.
 PIP = {"PIP_CONFIG_FILE": "pip.conf", "PIP_CERT": "ca.pem"}
-
-HAS_A_HOST = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|[\w-]+(?=:)|\[[0-9a-fA-F:]+\])(:[0-9]+)?")
-"""As image references tell a registry from a user of Docker Hub."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ def update(options: Namespace) -> int:
         print(f"Written into {each.file.relative_to(ROOT)}")
     if not naming:
         print(f"No manifest in {MANIFESTS} names the image {REPOSITORY}: nothing was written.")
-    print(f"Next: {_next(options)}")
+    print("Next: eks-cluster-mng.sh deploy-api")
     return 0
 
 
@@ -161,7 +157,7 @@ def is_loopback(registry: str) -> bool:
 
 
 def _registry(text: str) -> str:
-    if not HAS_A_HOST.fullmatch(text):
+    if not manifests.HAS_A_HOST.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text} is no registry: give HOST:PORT, or a name with a dot in it")
     return text
 
@@ -251,7 +247,3 @@ def _announced(
         lines.append(f"    It is not what commit {source.commit[:7]} says, and its tag says so too: {shown}")
     lines += [f"  ~ {each.file.relative_to(ROOT)}: image {each.images[0]}" for each in naming]
     return "\n".join(lines)
-
-
-def _next(options: Namespace) -> str:
-    return "eks-cluster-mng.sh deploy-api" if "deploy-api" in options.verbs else f"git diff {MANIFESTS}"

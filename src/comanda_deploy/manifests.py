@@ -13,6 +13,8 @@ from comanda_deploy.names import REPOSITORY
 NAMES_AN_IMAGE = re.compile(
     rb"""^([ \t]*(?:-[ \t]+)?image:[ \t]+(["']?))([^\s"'#]+)(?=\2[ \t]*(?:#.*)?\r?$)""", re.MULTILINE
 )
+HAS_A_HOST = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|[\w-]+(?=:)|\[[0-9a-fA-F:]+\])(:[0-9]+)?")
+"""As image references tell a registry from a user of Docker Hub."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ NODE_GROUP_LABEL = "comanda/node-group"
 LAUNCH_TEMPLATE = "comanda-nodes"
 
 NAMESPACE = "comanda"
+DATABASE_NAMESPACE = "comanda-db"
 API_SECRET = "comanda/api"  # noqa: S105 - the entry's name
 DATABASE_SECRET = "comanda/db"  # noqa: S105 - the entry's name
 

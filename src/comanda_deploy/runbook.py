@@ -5,6 +5,7 @@ from typing import Any
 
 from comanda_deploy.errors import DeployError
 from comanda_deploy.step import Step
+from comanda_deploy.steps import application
 from comanda_deploy.steps.addons import Addons
 from comanda_deploy.steps.address import Address
 from comanda_deploy.steps.cluster import Cluster
@@ -36,6 +37,8 @@ STEPS: tuple[Step[Any], ...] = (
     ClusterAutoscaler(),
     Secrets(),
     Address(),
+    application.DATABASE,
+    application.API,
 )
 
 _before_network = STEPS.index(next(step for step in STEPS if step.name == "network")) + 1

@@ -2,13 +2,15 @@
 
 import msgspec
 
-from comanda_deploy import engine, lock
+from comanda_deploy import engine, kubectl, lock, manifests, registry, workloads
 from comanda_deploy.context import Context
+from comanda_deploy.errors import DeployError
 from comanda_deploy.helm_release import UNASKED
-from comanda_deploy.names import CLUSTER
+from comanda_deploy.names import CLUSTER, REPOSITORY
 from comanda_deploy.report import counts, described
 from comanda_deploy.runbook import STEPS
 from comanda_deploy.step import Kind
+from comanda_deploy.steps.application import BY_HAND, DEPLOYMENT
 from comanda_deploy.versions import lives
 
 
@@ -30,11 +32,26 @@ class Version(msgspec.Struct, frozen=True):
     said: str
 
 
+class Images(msgspec.Struct, frozen=True):
+    """Which image of ours the manifests name, which is the newest in the registry, and which runs.
+
+    Args:
+        newest: tag, digest and time, "" if there is none. running: each with its number of pods.
+        unseen: why it could not be asked what runs.
+    """
+
+    named: list[str]
+    newest: str
+    running: list[str]
+    unseen: str = ""
+
+
 class Status(msgspec.Struct, frozen=True):
     """All of it.
 
     Args:
         drift: how many changes `apply` would make, by kind.
+        by_hand: the objects in the cluster that somebody changed there, and in which fields.
         unseen: what could not be looked at from here, and why.
     """
 
@@ -46,6 +63,8 @@ class Status(msgspec.Struct, frozen=True):
     versions: list[Version]
     locked_by: str | None
     healthy: bool
+    by_hand: list[str] = []
+    images: Images | None = None
 
 
 def status_of(context: Context) -> Status:
@@ -72,6 +91,12 @@ def status_of(context: Context) -> Status:
         ],
         locked_by=str(holder) if holder else None,
         healthy=well and len(unseen) == len(to_do),
+        by_hand=[
+            f"{change.what}{change.detail.removeprefix(BY_HAND)}"
+            for change in to_do
+            if change.detail.startswith(BY_HAND)
+        ],
+        images=engine.steadily(context, lambda: _images(context)),
     )
 
 
@@ -87,10 +112,35 @@ def as_text(status: Status) -> str:
     made = {Kind.CREATE, Kind.CHANGE, Kind.DELETE}
     said = ", ".join(f"{count} to {kind}" if kind in made else f"{count} {kind}" for kind, count in to_do.items())
     lines.append(f"Drift: {said}. Next: comanda-deploy plan" if to_do else "Drift: none")
+    lines += [f"Changed by hand: {each}" for each in status.by_hand]
     lines += [f"Not looked at: {each}" for each in status.unseen]
+    if status.images:
+        lines += [f"Image named: {each}" for each in status.images.named]
+        lines.append(f"Image newest: {status.images.newest or 'none was pushed yet'}")
+        lines += [f"Image running: {each}" for each in status.images.running or [status.images.unseen or "none"]]
     lines += [f"{each.what}: {each.said}" for each in status.versions]
     lines.append(f"Locked by {status.locked_by}" if status.locked_by else "Not locked")
     return "\n".join(lines)
+
+
+def _images(context: Context) -> Images | None:
+    """Answer what is known of the images, None where no manifest names one."""
+    named = list(dict.fromkeys(image for each in manifests.naming(DEPLOYMENT) for image in each.images))
+    if not named:
+        return None
+    last = registry.newest(context)
+    newest = f"{REPOSITORY}:{last.tag}@{last.digest}, pushed {last.pushed} UTC" if last else ""
+    place, running, unseen = kubectl.where(context), [], ""
+    try:
+        if place.trouble:
+            raise DeployError(place.trouble)
+        if place.cluster:
+            for each in workloads.running(context):
+                digest = f"@{each.digest}" if each.digest and "@" not in each.image else ""
+                running.append(f"{each.image}{digest} in {each.pods} pods")
+    except DeployError as error:
+        unseen = f"{UNASKED}: {error}"
+    return Images(named, newest, running, unseen)
 
 
 def _parts(context: Context) -> list[Part]:

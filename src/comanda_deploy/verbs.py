@@ -114,6 +114,12 @@ DEPLOY = (
 
 MANAGE = (
     Verb(
+        "ecr-login",
+        "Sign docker, podman or buildah in to the image registry, for your own pulls and pushes. update-api-image "
+        "does not need it: it signs in by itself, and out again.",
+        image.ecr_login,
+    ),
+    Verb(
         "update-api-image",
         "Build the image of API, worker and migrations, push it, and write it into the manifests, by its digest. The "
         "tag is the time and the commit, for the nodes' architecture; docker, podman or buildah builds it. Behind a "
@@ -122,10 +128,16 @@ MANAGE = (
         adds=image.add_options,
     ),
     Verb(
-        "ecr-login",
-        "Sign docker, podman or buildah in to the image registry, for your own pulls and pushes. update-api-image "
-        "does not need it: it signs in by itself, and out again.",
-        image.ecr_login,
+        "deploy-database",
+        "Apply the manifests of infra/deployment/db in their order, as `kubectl apply` does by hand, and wait until "
+        "PostgreSQL runs. What is there already and differs is changed to what the manifests say.",
+        steps=("database",),
+    ),
+    Verb(
+        "deploy-api",
+        "Apply the manifests of infra/deployment/api in their order, as `kubectl apply` does by hand, and wait until "
+        "API and worker run. An image that is not in the registry is refused: update-api-image makes one.",
+        steps=("api",),
     ),
 )
 
@@ -176,7 +188,6 @@ def _options(script: str, verb: Verb, name: str, arguments: Sequence[str]) -> Op
     options = parser.parse_args(arguments)
     options.names = list(verb.steps)
     options.goes_on_with = f"{script} {name}"
-    options.verbs = [each.name for each in SCRIPTS[script]]
     after = SCRIPTS[script][SCRIPTS[script].index(verb) + 1 :]
     options.next = f"{script} {after[0].name}" if after else "comanda-deploy status"
     return options

@@ -3,7 +3,9 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -93,29 +95,80 @@ def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def kubectl(arguments: list[str]) -> int:
-    """Answer `kubectl get` and `kubectl delete ingress`."""
+    """Answer `kubectl get`, `apply`, `diff`, `delete` and `api-resources`, as far as the deployment tool uses them."""
     parser = argparse.ArgumentParser(prog="kubectl")
     parser.add_argument("--context")
     parser.add_argument("--request-timeout")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("api-resources").add_argument("--no-headers", action="store_true", required=True)
     get = commands.add_parser("get")
-    get.add_argument("kinds")
+    get.add_argument("kinds", nargs="?")
     get.add_argument("--all-namespaces", action="store_true")
-    get.add_argument("--output")
+    get.add_argument("--namespace")
+    get.add_argument("--field-selector")
+    get.add_argument("--ignore-not-found", action="store_true")
+    get.add_argument("--output", required=True)
+    for command in (get, commands.add_parser("apply"), commands.add_parser("diff")):
+        command.add_argument("--filename", required=command is not get)
     delete = commands.add_parser("delete")
     delete.add_argument("kind")
     delete.add_argument("name")
-    delete.add_argument("--namespace", required=True)
+    delete.add_argument("--namespace", default="")
     delete.add_argument("--wait")
+    delete.add_argument("--cascade")
     delete.add_argument("--ignore-not-found", action="store_true")
     options = parser.parse_args(arguments)
-    if options.command == "get":
-        kinds = {"ingress" if kind == "ingresses" else kind.removesuffix("s") for kind in options.kinds.split(",")}
-        items = [each for each in ask("GET", "objects")["items"] if each["kind"].lower() in kinds]
-        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    if options.command == "api-resources":
+        for group, kind in ask("GET", "kinds")["kinds"]:
+            print(f"{kind.lower()}s  {group + '/' if group else ''}v1  true  {kind}")
+    elif options.command == "get":
+        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": _got(options)}))
+    elif options.command == "apply":
+        documents = _documents(options.filename)
+        for each, said in zip(documents, ask("PUT", "applied", documents=documents)["said"], strict=True):
+            print(f"{each['kind'].lower()}/{each['metadata']['name']} {said}")
+    elif options.command == "diff":
+        return _diff(_documents(options.filename))
     else:
-        ask("DELETE", "ingresses", namespace=options.namespace, name=options.name)
+        ask("DELETE", "applied", kind=options.kind, namespace=options.namespace, name=options.name)
     return 0
+
+
+def _got(options: argparse.Namespace) -> list[dict[str, Any]]:
+    if options.filename:
+        found: list[dict[str, Any]] = ask("GET", "applied", documents=_documents(options.filename))["items"]
+        return found
+    kinds = {"ingress" if kind == "ingresses" else kind.removesuffix("s") for kind in options.kinds.split(",")}
+    if kinds == {"pod"}:
+        found = ask("GET", "pods", namespace=options.namespace)["items"]
+        return found
+    if kinds == {"event"}:
+        of, kind = (each.partition("=")[2] for each in options.field_selector.split(","))
+        found = ask("GET", "events")["items"]
+        return [each for each in found if (each["involvedObject"]["name"], each["type"]) == (of, kind)]
+    return [each for each in ask("GET", "objects")["items"] if each["kind"].lower() in kinds]
+
+
+def _documents(name: str) -> list[dict[str, Any]]:
+    text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+def _diff(documents: list[dict[str, Any]]) -> int:
+    """Compare as kubectl does: both sides as files in two folders, by the command that KUBECTL_EXTERNAL_DIFF names."""
+    try:
+        sides = ask("POST", "applied", documents=documents)["sides"]
+    except SystemExit as refused:
+        print(refused.code, file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="LIVE-") as live, tempfile.TemporaryDirectory(prefix="MERGED-") as merged:
+        for each, (there, then) in zip(documents, sides, strict=True):
+            version, metadata = each["apiVersion"].replace("/", "."), each["metadata"]
+            name = f"{version}.{each['kind']}.{metadata.get('namespace', '')}.{metadata['name']}"
+            for folder, body in ((live, there), (merged, then)):
+                Path(folder, name).write_text(yaml.safe_dump(body) if body else "", encoding="utf-8")
+        command = os.environ.get("KUBECTL_EXTERNAL_DIFF", "diff -u -N").split()
+        return subprocess.run([*command, live, merged], check=False).returncode  # noqa: S603 - as kubectl does
 
 
 if __name__ == "__main__":

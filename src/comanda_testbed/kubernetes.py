@@ -1,4 +1,4 @@
-"""What of a cluster the deployment tool sees: helm's releases, nodes, ingresses. No Kubernetes: its answers only.
+"""What of a cluster the deployment tool sees: helm's releases, nodes, manifests. No Kubernetes: its answers only.
 
 The commands `helm` and `kubectl` in `bin` ask it over HTTP. A real Kubernetes is another test's business.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from comanda_testbed.applied import Applied
 from comanda_testbed.eks import Eks
 from comanda_testbed.shapes import Refusal
 
@@ -28,7 +29,13 @@ class Kubernetes:
     client: Callable[[str], Any]
     releases: dict[tuple[str, str], Json] = field(default_factory=dict)
     ingresses: dict[tuple[str, str], Json] = field(default_factory=dict)
+    applied: Applied = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    _cluster: Any = None
+
+    def __post_init__(self) -> None:
+        """Begin with nothing applied."""
+        self.applied = Applied(self._installed)
 
     def call(self, method: str, path: str, body: Json) -> Json:
         """Answer one request of the commands, or of a test.
@@ -46,6 +53,13 @@ class Kubernetes:
                 ("GET", "objects"): self._objects,
                 ("PUT", "ingresses"): self._expose,
                 ("DELETE", "ingresses"): self._delete_ingress,
+                ("GET", "kinds"): lambda _: {"kinds": self.applied.kinds()},
+                ("GET", "events"): lambda _: {"items": self.applied.events},
+                ("GET", "pods"): lambda body: {"items": self.applied.pods(body["namespace"])},
+                ("GET", "applied"): self._find,
+                ("POST", "applied"): lambda body: {"sides": self.applied.compare(body["documents"])},
+                ("PUT", "applied"): self._apply,
+                ("DELETE", "applied"): self._delete,
             }.get((method, path.strip("/")))
             if handler is None:
                 raise Refusal("NotFound", f"the test bed has no {method} {path}", 404)
@@ -55,6 +69,14 @@ class Kubernetes:
         cluster = self.eks.clusters.get("comanda")
         if cluster is None or cluster.body["status"] not in {"ACTIVE", "UPDATING"}:
             raise Refusal("Unreachable", "Kubernetes cluster unreachable: no such host", 503)
+        if cluster is not self._cluster:
+            # Whatever was in another cluster of that name went with it.
+            self._cluster = cluster
+            self.applied = Applied(self._installed)
+
+    def _installed(self) -> set[str]:
+        cluster = self.eks.clusters["comanda"]
+        return {name for _, name in self.releases} | set(cluster.addons)
 
     def _list(self, body: Json) -> Json:
         del body
@@ -84,9 +106,7 @@ class Kubernetes:
 
     def _objects(self, body: Json) -> Json:
         del body
-        for key, ingress in list(self.ingresses.items()):
-            if "deletionTimestamp" in ingress["metadata"] and self._controller_runs():
-                self._forget(key)
+        self._reconcile()
         nodes = [
             {
                 "kind": "Node",
@@ -99,13 +119,46 @@ class Kubernetes:
         ]
         return {"items": [*nodes, *self.ingresses.values()]}
 
+    def _find(self, body: Json) -> Json:
+        self._reconcile()
+        found = self.applied.find(body["documents"])
+        for each in found:
+            key = (each["metadata"].get("namespace", ""), each["metadata"]["name"])
+            if each["kind"] == "Ingress" and key in self.ingresses:
+                each["metadata"].update(self.ingresses[key]["metadata"])
+        return {"items": found}
+
+    def _apply(self, body: Json) -> Json:
+        said = self.applied.put(body["documents"])
+        for each in body["documents"]:
+            if each["kind"] == "Ingress":
+                self._expose({"namespace": each["metadata"]["namespace"], "name": each["metadata"]["name"]})
+        return {"said": said}
+
+    def _delete(self, body: Json) -> Json:
+        key = (body["namespace"], body["name"])
+        if body["kind"].partition(".")[0] == "ingress":
+            return self._delete_ingress(body)
+        if body["kind"] == "namespace":
+            for each in list(self.ingresses):
+                if each[0] == body["name"]:
+                    self._forget(each)
+        return {"deleted": self.applied.delete(body["kind"], *key)}
+
+    def _reconcile(self) -> None:
+        for key, ingress in list(self.ingresses.items()):
+            if "deletionTimestamp" in ingress["metadata"] and self._controller_runs():
+                self._forget(key)
+
     def _expose(self, body: Json) -> Json:
         """An ingress appears, and its controller makes a load balancer for it."""
         key = (body["namespace"], body["name"])
+        if key in self.ingresses:
+            return self.ingresses[key]
         self.ingresses[key] = {"kind": "Ingress", "metadata": dict(body), "spec": {}}
         subnets = self.eks.clusters["comanda"].body["resourcesVpcConfig"]["subnetIds"]
         made = self.client("elbv2").create_load_balancer(
-            Name=f"k8s-{body['namespace']}-{body['name']}",
+            Name=f"k8s-{body['namespace']}-{body['name']}"[:32].rstrip("-"),
             Subnets=subnets,
             Tags=[{"Key": "elbv2.k8s.aws/cluster", "Value": "comanda"}, {"Key": "Project", "Value": "comanda"}],
         )
@@ -122,6 +175,7 @@ class Kubernetes:
         return any(name == "aws-load-balancer-controller" for _, name in self.releases)
 
     def _forget(self, key: tuple[str, str]) -> None:
+        self.applied.delete("ingress.networking.k8s.io", *key)
         self.client("elbv2").delete_load_balancer(LoadBalancerArn=self.ingresses.pop(key)["balancer"])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from comanda_deploy.runbook import BOOTSTRAP, REMOVAL, STEPS
 from comanda_deploy.steps.roles import FOLDER, ROLES
-from comanda_deploy.verbs import DEPLOY
+from comanda_deploy.verbs import DEPLOY, MANAGE
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = ROOT / "docs" / "runbook.md"
@@ -201,7 +201,7 @@ def test_the_runbook_has_a_heading_for_each_step_in_order() -> None:
 def test_a_step_says_its_verbs_and_its_command(step: Any) -> None:
     text = "\n".join(sections(RUNBOOK, "##")[step.name])
 
-    verbs = [name for each in DEPLOY if step.name in each.steps for name in (each.name, *each.aliases)]
+    verbs = [name for each in (*DEPLOY, *MANAGE) if step.name in each.steps for name in (each.name, *each.aliases)]
     assert [verb for verb in verbs if f"`{verb}`" not in text and f" {verb}`" not in text] == []
     assert re.search(rf"`comanda-deploy (step ([a-z-]+ )*)?{step.name}`", text), "the command is not named"
 

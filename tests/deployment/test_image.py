@@ -352,7 +352,7 @@ def test_it_is_built_pushed_and_written_into_the_manifests(
     assert other.read_bytes() == b"image: postgres:18.6\n"
     for line in (f"Pushed {reference}@{DIGEST}", "Written into infra/deployment/api/3-api-deployment.yaml"):
         assert line in said.out
-    assert said.out.endswith("Next: git diff infra/deployment\n")
+    assert said.out.endswith("Next: eks-cluster-mng.sh deploy-api\n")
     assert f"{builder} is at push" in said.err, "the builder's words are shown as they come"
 
 
@@ -502,16 +502,6 @@ def test_it_asks_before_anything_is_built(with_repository: Machine, capfd: pytes
     assert said.err == f"{SCRIPT}: nobody is there to be asked: say --yes\n"
     assert f"+ image {REGISTRY}/comanda-api:20" in said.out
     assert with_repository.told == []
-
-
-def test_deploy_api_is_next_once_there_is_such_a_verb(
-    with_repository: Machine, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_repository.has("podman")
-    later = (*verbs.MANAGE, verbs.Verb("deploy-api", "Deploy the API."))
-    monkeypatch.setitem(verbs.SCRIPTS, SCRIPT, later)
-    assert verb("update-api-image", "--yes") == 0
-    assert capfd.readouterr().out.endswith("Next: eks-cluster-mng.sh deploy-api\n")
 
 
 # To another registry.

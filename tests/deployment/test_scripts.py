@@ -10,7 +10,7 @@ import yaml
 
 from comanda_deploy.__main__ import main
 from comanda_deploy.runbook import STEPS
-from comanda_deploy.verbs import DEPLOY
+from comanda_deploy.verbs import DEPLOY, MANAGE
 from comanda_testbed.bed import TestBed
 from tests.deployment.account import MERCADO_PAGO, Account
 
@@ -70,7 +70,7 @@ def test_each_verb_says_what_it_will_do_under_the_name_it_was_typed_by(
 
 
 def test_every_step_but_the_look_around_has_its_verb() -> None:
-    covered = {name for each in DEPLOY for name in each.steps}
+    covered = {name for each in (*DEPLOY, *MANAGE) for name in each.steps}
     assert covered == {step.name for step in STEPS} - {"preflight"}
 
 
@@ -141,10 +141,15 @@ def test_verb_by_verb_a_cluster_is_built_and_each_again_is_a_success(
     verbs = [each.name for each in DEPLOY if each.steps]
     for name in verbs[verbs.index("update-kubeconfig") :]:
         assert verb(name, "--yes") == 0, name
-    capsys.readouterr()
+    applied = ("deploy-database", "deploy-api")
+    for name in applied:
+        assert main(["verb", "eks-cluster-mng.sh", name, "--yes"]) == 0, name
+    assert capsys.readouterr().out.endswith("Next: comanda-deploy status\n")
     for name in [*verbs, "cretae-service-account-autoscaler"]:
         assert verb(name) == 0, name
         assert "Nothing to do: all of it is as it should be. Next: " in capsys.readouterr().out
+    for name in applied:
+        assert main(["verb", "eks-cluster-mng.sh", name]) == 0, name
     assert operator.plan() == []
 
 

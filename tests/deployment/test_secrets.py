@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from urllib.parse import unquote, urlsplit
 
 import boto3
 import pytest
@@ -10,14 +11,16 @@ from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
 from comanda_deploy.runbook import named
 from comanda_deploy.step import Kind
-from comanda_deploy.steps.secrets import ASKED, GENERATED, Entry, Secrets, SecretsFacts
+from comanda_deploy.steps.secrets import ASKED, GENERATED, URLS, Entry, Secrets, SecretsFacts
 from tests.deployment.account import MERCADO_PAGO, USUAL, Account, as_said, changed
 
 API, DATABASE = "secret comanda/api", "secret comanda/db"
 FULL = SecretsFacts(
-    api=Entry(frozenset([*ASKED, "MORE"]), exists=True), database=Entry(frozenset(GENERATED), exists=True)
+    api=Entry(frozenset([*ASKED, *URLS, "MORE"]), exists=True), database=Entry(frozenset(GENERATED), exists=True)
 )
 GONE = Entry(exists=True, deleted=True)
+ALL_OF_DATABASE = "SUPERUSER_PASSWORD, OWNER_PASSWORD, API_A_PASSWORD, API_B_PASSWORD, METRICS_PASSWORD"
+ALL_OF_API = "MERCADO_PAGO_ACCESS_TOKEN, MERCADO_PAGO_WEBHOOK_SECRET, PAYER_EMAIL, DATABASE_URL, MIGRATION_DATABASE_URL"
 
 
 def without(entry: Entry, *keys: str) -> Entry:
@@ -31,8 +34,8 @@ def without(entry: Entry, *keys: str) -> Entry:
         (
             SecretsFacts(),
             [
-                f"create {DATABASE}: OWNER_PASSWORD, API_A_PASSWORD, API_B_PASSWORD, METRICS_PASSWORD",
-                f"create {API}: MERCADO_PAGO_ACCESS_TOKEN, MERCADO_PAGO_WEBHOOK_SECRET, PAYER_EMAIL",
+                f"create {DATABASE}: {ALL_OF_DATABASE}",
+                f"create {API}: {ALL_OF_API}",
             ],
         ),
         (
@@ -41,9 +44,10 @@ def without(entry: Entry, *keys: str) -> Entry:
         ),
         (replace(FULL, api=without(FULL.api, "PAYER_EMAIL")), [f"change {API}: PAYER_EMAIL"]),
         # What was made without a value is filled, and not made a second time.
+        (replace(FULL, database=Entry(exists=True)), [f"change {DATABASE}: {ALL_OF_DATABASE}"]),
         (
-            replace(FULL, database=Entry(exists=True)),
-            [f"change {DATABASE}: OWNER_PASSWORD, API_A_PASSWORD, API_B_PASSWORD, METRICS_PASSWORD"],
+            replace(FULL, api=without(FULL.api, "DATABASE_URL", "MIGRATION_DATABASE_URL")),
+            [f"change {API}: DATABASE_URL, MIGRATION_DATABASE_URL"],
         ),
         # What is in it shows once it is back.
         (
@@ -110,7 +114,17 @@ def test_what_is_missing_is_asked_for_before_anything_is_made_and_once(account: 
         change.do(context)
     client = account.bed.client("secretsmanager")
     found = json.loads(client.get_secret_value(SecretId="comanda/api")["SecretString"])
-    assert found == {**MERCADO_PAGO, "MERCADO_PAGO_ACCESS_TOKEN": "APP_USR-1234-5678"}
+    passwords = json.loads(client.get_secret_value(SecretId="comanda/db")["SecretString"])
+    assert found == {
+        **MERCADO_PAGO,
+        "MERCADO_PAGO_ACCESS_TOKEN": "APP_USR-1234-5678",
+        "DATABASE_URL": (
+            f"postgresql://comanda_api_a:{passwords['API_A_PASSWORD']}@database.comanda-db.svc:5432/comanda"
+        ),
+        "MIGRATION_DATABASE_URL": (
+            f"postgresql://comanda_owner:{passwords['OWNER_PASSWORD']}@database.comanda-db.svc:5432/comanda"
+        ),
+    }
     assert step.decide(USUAL, step.observe(context)) == []
 
 
@@ -181,8 +195,30 @@ def test_what_was_set_by_hand_stays_and_what_is_empty_is_filled(account: Account
     found = json.loads(client.get_secret_value(SecretId="comanda/db")["SecretString"])
     assert (found["OWNER_PASSWORD"], found["MORE"]) == ("by hand", "x")
     made = [found[key] for key in GENERATED if key != "OWNER_PASSWORD"]
-    assert len({*made}) == 3
+    assert len({*made}) == 4
     assert all(len(each) > 40 for each in made)
+
+
+def test_the_api_s_urls_are_made_of_the_database_s_passwords_where_they_are_missing(account: Account) -> None:
+    client, steps = account.bed.client("secretsmanager"), [named("secrets")]
+    by_hand = "postgresql://comanda_api_b:another@elsewhere:5432/comanda"
+    client.create_secret(Name="comanda/db", SecretString=json.dumps({"OWNER_PASSWORD": "by hand: a/b@c?"}))
+    client.create_secret(Name="comanda/api", SecretString=json.dumps({**MERCADO_PAGO, "DATABASE_URL": by_hand}))
+    assert account.apply(steps)[1:] == [f"change {API}: MIGRATION_DATABASE_URL"]
+    found = json.loads(client.get_secret_value(SecretId="comanda/api")["SecretString"])
+    assert found["DATABASE_URL"] == by_hand, "what is there is never touched"
+    url = urlsplit(found["MIGRATION_DATABASE_URL"])
+    assert (url.username, unquote(url.password or "")) == ("comanda_owner", "by hand: a/b@c?")
+    assert (url.hostname, url.port, url.path) == ("database.comanda-db.svc", 5432, "/comanda")
+
+
+def test_a_url_without_its_password_is_not_made(account: Account) -> None:
+    """Somebody takes the database's entry away between the look and the change."""
+    step, context = Secrets(), account.context()
+    change = step.decide(USUAL, replace(FULL, api=without(FULL.api, "DATABASE_URL")))[0]
+    assert change.do is not None
+    with pytest.raises(DeployError, match="secret comanda/db has no API_A_PASSWORD"):
+        change.do(context)
 
 
 @pytest.mark.parametrize("text", ["not JSON", '["a", "list"]', '"a word"'])

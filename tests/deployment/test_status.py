@@ -13,12 +13,14 @@ from comanda_deploy.helm_release import Release
 from comanda_deploy.status import Part, Status, Version, as_text, status_of
 from comanda_deploy.steps import external_secrets, load_balancer_controller
 from comanda_testbed.bed import running_testbed
-from tests.deployment.account import USUAL, Account, bootstrapped, changed
+from tests.deployment.account import USUAL, Account, bootstrapped, changed, pushed
 
-RELEASES = (
+IN_THE_CLUSTER = (
     "helm release external-secrets/external-secrets",
     "helm release kube-system/aws-load-balancer-controller",
     "helm release kube-system/cluster-autoscaler",
+    "manifests of deployment/db",
+    "manifests of deployment/api",
 )
 
 
@@ -161,10 +163,15 @@ def test_what_cannot_be_seen_from_this_machine_is_said_and_makes_nobody_ill(stan
         standing.environment["PATH"] = path
     assert status.healthy
     assert drift(status) == {}
-    assert [each.split(":")[0] for each in status.unseen] == list(RELEASES)
+    assert [each.split(":")[0] for each in status.unseen] == list(IN_THE_CLUSTER)
     lines = [line for line in as_text(status).splitlines() if line.startswith("Not looked at: ")]
-    assert len(lines) == 3
-    assert all("the cluster could not be asked: helm is not installed" in line for line in lines)
+    assert len(lines) == 5
+    assert all("the cluster could not be asked: helm is not installed" in line for line in lines[:3])
+    assert all("the cluster could not be asked: kubectl is not installed" in line for line in lines[3:])
+    assert status.images is not None
+    assert status.images.running == []
+    assert status.images.unseen.startswith("the cluster could not be asked: kubectl is not installed")
+    assert f"Image running: {status.images.unseen}" in as_text(status)
 
 
 def test_whether_this_machine_s_kubectl_knows_the_cluster_says_nothing_of_the_cluster(standing: Account) -> None:
@@ -183,6 +190,36 @@ def test_what_is_worth_knowing_is_no_drift(standing: Account) -> None:
         status = status_of(standing.context())
     assert status.healthy
     assert "Drift: none" in as_text(status)
+
+
+def test_which_image_is_named_which_is_newest_and_which_runs(standing: Account) -> None:
+    found = status_of(standing.context()).images
+    assert found is not None
+    assert found.named == ["comanda-api:0.1.0"]
+    assert (found.newest, found.unseen) == ("", "")
+    assert len(found.running) == 1
+    assert found.running[0].startswith("comanda-api:0.1.0@sha256:")
+    assert found.running[0].endswith(" pods")
+    digest = pushed(standing, "20261125-143005-1a2b3c4")
+    lines = as_text(status_of(standing.context())).splitlines()
+    assert "Image named: comanda-api:0.1.0" in lines
+    assert f"Image running: {found.running[0]}" in lines
+    (newest,) = (line for line in lines if line.startswith("Image newest: "))
+    assert newest.startswith(f"Image newest: comanda-api:20261125-143005-1a2b3c4@{digest}, pushed 20")
+    assert newest.endswith(" UTC")
+
+
+def test_what_a_hand_changed_in_the_cluster_is_drift_and_is_said(standing: Account) -> None:
+    live = standing.bed.kubernetes.applied.objects["", "ConfigMap", "comanda", "comanda-settings"]
+    live["data"]["TIME_ZONE"] = "UTC"
+    try:
+        status = status_of(standing.context())
+    finally:
+        live["data"]["TIME_ZONE"] = "America/Sao_Paulo"
+    assert not status.healthy
+    assert drift(status) == {"change": 1}
+    assert status.by_hand == ["ConfigMap comanda/comanda-settings: data.TIME_ZONE"]
+    assert "Changed by hand: ConfigMap comanda/comanda-settings: data.TIME_ZONE" in as_text(status).splitlines()
 
 
 def test_who_is_at_work_is_said(standing: Account) -> None:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
+from comanda_deploy.kubectl import KUBECTL
 from comanda_deploy.names import CLUSTER, TAG, TAG_VALUE
 from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
@@ -26,7 +27,6 @@ CLUSTER_TAG = f"kubernetes.io/cluster/{CLUSTER}"
 """EKS itself puts it, with "owned", on what it makes; the EBS CSI driver too."""
 DISK_TAG = "ebs.csi.aws.com/cluster"
 """The EBS CSI driver puts it, with "true", on its volumes and snapshots."""
-KUBECTL = ("kubectl", "--context", CLUSTER)
 CONTROLLERS_HAVE = timedelta(minutes=5)
 """How long a deleted ingress may wait for its controller, before we take the load balancer away ourselves."""
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
-from comanda_deploy.names import API_SECRET, DATABASE_SECRET, tag_list
+from comanda_deploy.names import API_SECRET, DATABASE_NAMESPACE, DATABASE_SECRET, tag_list
 from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
 
@@ -39,8 +40,17 @@ ASKED = {
 }
 """In the entry of the API: its settings under their own names."""
 
-GENERATED = ("OWNER_PASSWORD", "API_A_PASSWORD", "API_B_PASSWORD", "METRICS_PASSWORD")
+GENERATED = ("SUPERUSER_PASSWORD", "OWNER_PASSWORD", "API_A_PASSWORD", "API_B_PASSWORD", "METRICS_PASSWORD")
 """In the entry of the database: its users. Two of the API's, so that one can rotate while the other serves."""
+
+URLS = {
+    "DATABASE_URL": ("comanda_api_a", "API_A_PASSWORD"),
+    "MIGRATION_DATABASE_URL": ("comanda_owner", "OWNER_PASSWORD"),
+}
+"""In the entry of the API: where its database is, by user and password. The password stands in both entries, so that
+no pod's secret has to be read from both.
+"""
+DATABASE_HOST = f"database.{DATABASE_NAMESPACE}.svc:5432"
 
 
 @dataclass(frozen=True)
@@ -73,9 +83,10 @@ class Secrets(Step[SecretsFacts]):
     def decide(self, settings: Settings, facts: SecretsFacts) -> list[Change]:  # noqa: ARG002 - none applies
         """Restore, make, and fill in what is missing."""
         changes = []
+        # The database's goes first: of its passwords the API's are made.
         for name, entry, wanted, fill in (
             (DATABASE_SECRET, facts.database, GENERATED, _generate),
-            (API_SECRET, facts.api, tuple(ASKED), _ask),
+            (API_SECRET, facts.api, (*ASKED, *URLS), _setting),
         ):
             what = f"secret {name}"
             if entry.deleted:
@@ -84,7 +95,7 @@ class Secrets(Step[SecretsFacts]):
                 continue  # what is in it shows once it is back
             missing = [key for key in wanted if key not in entry.keys]
             if missing:
-                do = partial(_fill, name=name, wanted=tuple(wanted), fill=fill, exists=entry.exists)
+                do = partial(_fill, name=name, wanted=wanted, fill=fill, exists=entry.exists)
                 kind = Kind.CHANGE if entry.exists else Kind.CREATE
                 changes.append(Change(kind, what, ", ".join(missing), do=do))
         return changes
@@ -157,8 +168,20 @@ def _fill(
         client.create_secret(Name=name, SecretString=text, Tags=tag_list())
 
 
-def _generate(context: Context, key: str) -> str:  # noqa: ARG001 - as `_ask`
+def _generate(context: Context, key: str) -> str:  # noqa: ARG001 - as `_setting`
     return secrets.token_urlsafe(32)
+
+
+def _setting(context: Context, key: str) -> str:
+    return _url(context, *URLS[key]) if key in URLS else _ask(context, key)
+
+
+def _url(context: Context, user: str, key: str) -> str:
+    """Answer where the database is for one of its users; a password set by hand may need quoting, ours do not."""
+    password = _values(context, DATABASE_SECRET).get(key)
+    if not password or not isinstance(password, str):
+        raise DeployError(f"secret {DATABASE_SECRET} has no {key}: run it again, it is made first")
+    return f"postgresql://{user}:{quote(password, safe='')}@{DATABASE_HOST}/comanda"
 
 
 def _ask(context: Context, key: str) -> str:

@@ -1,0 +1,145 @@
+"""What runs in the cluster: whether it is as it was last told to be, why not, and of which image it is."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comanda_deploy import kubectl
+from comanda_deploy.context import Context
+from comanda_deploy.manifests import is_ours
+from comanda_deploy.names import NAMESPACE
+from comanda_deploy.objects import Found, Json, Key, items
+
+WAITED_FOR = {("apps", "Deployment"), ("apps", "StatefulSet")}
+
+
+@dataclass(frozen=True)
+class Running:
+    """An image of ours that runs.
+
+    Args:
+        image: as it was asked for. digest: of what runs, "" where the node does not say. pods: how many.
+    """
+
+    image: str
+    digest: str
+    pods: int
+
+
+def unready(context: Context, found: Mapping[Key, Found]) -> dict[Key, str]:
+    """Answer the Deployments and StatefulSets that are not yet as they were told to be, with how far they are, and why.
+
+    Raises:
+        DeployError: the cluster cannot be asked.
+    """
+    late = {
+        key: each.body
+        for key, each in found.items()
+        if key[:2] in WAITED_FOR and not each.deleting and not is_ready(each.body)
+    }
+    pods = {namespace: _pods(context, namespace) for namespace in sorted({key[2] for key in late})}
+    return {key: _told(context, body, pods[key[2]]) for key, body in late.items()}
+
+
+def is_ready(body: Json) -> bool:
+    """Answer whether a Deployment or StatefulSet is available, and its last change has reached all of its pods.
+
+    While the autoscaler adds pods it still is: nobody waits for those.
+    """
+    status, spec = body.get("status") or {}, body.get("spec") or {}
+    if int(status.get("observedGeneration", 0)) < int(body["metadata"].get("generation", 0)):
+        return False
+    if body["kind"] == "Deployment":
+        conditions = {each["type"]: each for each in status.get("conditions") or ()}
+        # So the controller marks a rollout that is done, until the next one begins.
+        done = conditions.get("Progressing", {}).get("reason") == "NewReplicaSetAvailable"
+        return bool(done and conditions.get("Available", {}).get("status") == "True")
+    wanted = int(spec.get("replicas", 1))
+    by_hand = (spec.get("updateStrategy") or {}).get("type") == "OnDelete"
+    updated = wanted if by_hand else int(status.get("updatedReplicas", 0))
+    return min(int(status.get("availableReplicas", 0)), updated) >= wanted
+
+
+def running(context: Context) -> list[Running]:
+    """Answer which images of ours run, those of most pods first.
+
+    Raises:
+        DeployError: the cluster cannot be asked.
+    """
+    count: dict[tuple[str, str], int] = {}
+    for pod in _pods(context, NAMESPACE):
+        for each in dict.fromkeys(_images(pod)):
+            count[each] = count.get(each, 0) + 1
+    found = [Running(image, digest, pods) for (image, digest), pods in count.items()]
+    return sorted(found, key=lambda each: (-each.pods, each.image))
+
+
+def _images(pod: Json) -> Iterator[tuple[str, str]]:
+    # What the status says of a name is the node's word for it, with a registry put before it; the spec's is ours.
+    asked = {each["name"]: each["image"] for each in pod["spec"]["containers"]}
+    for each in (pod.get("status") or {}).get("containerStatuses") or ():
+        image = asked.get(each["name"], each["image"])
+        if is_ours(image) and "running" in (each.get("state") or {}):
+            yield image, str(each.get("imageID", "")).partition("@")[2]
+
+
+def _pods(context: Context, namespace: str) -> list[Json]:
+    arguments = ("get", "pods", "--namespace", namespace or "default", "--output", "json")
+    return items(kubectl.answer_of(context, *arguments))
+
+
+def _told(context: Context, body: Json, pods: list[Json]) -> str:
+    status, spec = body.get("status") or {}, body.get("spec") or {}
+    wanted = int(spec.get("replicas", 1))
+    text = f"{status.get('availableReplicas', 0)} of {wanted} pods are available"
+    updated = int(status.get("updatedReplicas", 0))
+    if updated < wanted:
+        text += f", {updated} are of the last change"
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return f"{text}; {_in_words(condition)}"  # there is not even a pod
+    labels = (spec.get("selector") or {}).get("matchLabels") or {}
+    unready = [each for each in pods if labels.items() <= (each["metadata"].get("labels") or {}).items()]
+    unready = [each for each in unready if _condition(each, "Ready").get("status") != "True"]
+    for why in (_why, lambda pod: _warning(context, pod), lambda pod: _in_words(_condition(pod, "Ready"))):
+        for pod in unready:
+            if said := why(pod):
+                return f"{text}; pod {pod['metadata']['name']}: {said}"
+    return text
+
+
+def _condition(pod: Json, kind: str) -> Json:
+    conditions: list[Json] = (pod.get("status") or {}).get("conditions") or []
+    return next((each for each in conditions if each["type"] == kind), {})
+
+
+def _warning(context: Context, pod: Json) -> str:
+    """Answer what Kubernetes last warned of: that a secret to be mounted is missing, say, stands nowhere else."""
+    metadata = pod["metadata"]
+    of_pod = f"involvedObject.name={metadata['name']},type=Warning"
+    arguments = ("--namespace", metadata.get("namespace", "default"), "--field-selector", of_pod, "--output", "json")
+    found = items(kubectl.answer_of(context, "get", "events", *arguments))
+    return _in_words(max(found, key=lambda each: str(each.get("lastTimestamp")))) if found else ""
+
+
+def _why(pod: Json) -> str:
+    """Answer what a pod says of itself for not being ready, "" if it seems to be only on its way."""
+    status = pod.get("status") or {}
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False":
+        return _in_words(scheduled)
+    for those in ("initContainerStatuses", "containerStatuses"):
+        for each in status.get(those) or ():
+            waiting = (each.get("state") or {}).get("waiting") or {}
+            ended = (each.get("lastState") or {}).get("terminated") or (each.get("state") or {}).get("terminated") or {}
+            if ended and not (ended.get("exitCode") == 0 and those == "initContainerStatuses"):
+                code = f"{each['name']} ended with {ended.get('exitCode')} ({ended.get('reason', 'Error')})"
+                return f"{code}; {_in_words(waiting)}" if waiting else code
+            if waiting and waiting.get("reason") not in {"PodInitializing", "ContainerCreating"}:
+                return _in_words(waiting)
+    return _in_words(status) if status.get("reason") else ""
+
+
+def _in_words(state: Mapping[str, Any]) -> str:
+    text = ": ".join(str(state[each]) for each in ("reason", "message") if state.get(each))
+    return " ".join(text.split())[:250]

@@ -13,7 +13,7 @@ given() {
     value=$(eval "printf %s \"\${$1:-}\"")
     file=$(eval "printf %s \"\${$1_FILE:-}\"")
     if [ -n "$value" ] && [ -n "$file" ]; then
-        fail "error: both $1 and $1_FILE are set (but are exclusive)"
+        fail "give $1 or $1_FILE, and not both"
     fi
     if [ -n "$file" ]; then cat "$file"; else printf %s "${value:-${2:-}}"; fi
 }
@@ -24,8 +24,7 @@ case ${1:-} in -*) set -- postgres "$@" ;; esac
 
 # Since 18 the volume is one folder up; data at the old place is somebody's mistake.
 if [ -d /var/lib/postgresql/data ] || grep -q ' /var/lib/postgresql/data ' /proc/mounts; then
-    fail "Error: in 18+, these Docker images are configured to store database data in a" \
-        "       format which is compatible with \"pg_ctlcluster\": mount /var/lib/postgresql, not its folder data"
+    fail "a volume is mounted at the place that versions before 18 had: mount it at /var/lib/postgresql"
 fi
 
 mkdir -p "$PGDATA"
@@ -37,8 +36,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     arguments=$(given POSTGRES_INITDB_ARGS)
     method=${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}
     if [ -z "$password" ] && [ "$method" != trust ]; then
-        fail "Error: Database is uninitialized and superuser password is not specified." \
-            "       You must specify POSTGRES_PASSWORD to a non-empty value for the superuser."
+        fail "the disk is empty, and no password is given for the first user: set POSTGRES_PASSWORD_FILE"
     fi
     umask 077
     printf '%s\n' "$password" >/tmp/password
@@ -60,7 +58,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
         esac
     done
     pg_ctl -D "$PGDATA" -m fast -w stop
-    echo 'PostgreSQL init process complete; ready for start up.'
+    echo 'prepared; starting'
     set -- postgres "$@"
 fi
 exec "$@"

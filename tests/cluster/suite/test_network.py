@@ -23,8 +23,9 @@ def test_every_node_s_pods_reach_every_other_s_by_name(space: Space) -> None:
     for node in NODES:
         with space.at(f"deployment/{node.name}") as call:
             for other in NODES:
-                address = f"http://{other.name}.{space.name}.svc.cluster.local/"
-                assert call(f"/get?url={address}").endswith(other.name), f"{node.name} to {other.name}"
+                asked = f"/get?url=http://{other.name}.{space.name}.svc.cluster.local/"
+                # A pod is ready a moment before every node's proxy leads to it.
+                until(f"{node.name} reaches {other.name}", _answers(call, asked, other.name))
 
 
 def test_a_service_spreads_over_its_pods_and_the_api_server_has_its_name(space: Space) -> None:

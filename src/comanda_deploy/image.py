@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from comanda_deploy import builders, commands, manifests
+from comanda_deploy import builders, commands, manifests, registry
 from comanda_deploy.arguments import Parser, confirm
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.builders import Build, Push
@@ -211,16 +211,9 @@ def _ours() -> str:
 
 def _free_second(context: Context, source: Source, now: datetime) -> datetime:
     """Answer the first second from now on whose tag is nobody's: in ECR a tag never moves."""
-    while True:
-        try:
-            context.client("ecr").describe_images(
-                repositoryName=REPOSITORY, imageIds=[{"imageTag": tag_of(now, source)}]
-            )
-        except ClientError as error:
-            if code_of(error) == "ImageNotFoundException":
-                return now
-            raise
+    while registry.has(context, imageTag=tag_of(now, source)):
         now += timedelta(seconds=1)
+    return now
 
 
 def _token(context: Context) -> str:

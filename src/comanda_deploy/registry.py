@@ -86,10 +86,17 @@ def _verdict(context: Context, image: str) -> Verdict:
 def _is_there(context: Context, image: str) -> bool:
     name, _, digest = image.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2] or "latest"
+    return has(context, imageDigest=digest) if digest else has(context, imageTag=tag)
+
+
+def has(context: Context, **image: str) -> bool:
+    """Answer whether the account's repository has an image.
+
+    Args:
+        image: `imageTag` or `imageDigest`, as ECR's DescribeImages takes it.
+    """
     try:
-        context.client("ecr").describe_images(
-            repositoryName=REPOSITORY, imageIds=[{"imageDigest": digest} if digest else {"imageTag": tag}]
-        )
+        context.client("ecr").describe_images(repositoryName=REPOSITORY, imageIds=[image])
     except ClientError as error:
         if code_of(error) == "ImageNotFoundException":
             return False

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import building, cleaning, preflight
-from tests.cluster.bringing_up import Cluster, bring_up, named, of_node
+from tests.cluster import building, cleaning, facts, preflight
+from tests.cluster.bringing_up import bring_up, named, of_node
 from tests.cluster.ebs import protocol
 from tests.cluster.layout import CLONE, NODES, Layout, layout
 from tests.cluster.machine import Failed, unmount_below
@@ -110,22 +110,7 @@ def status(where: Layout, options: argparse.Namespace) -> int:
 def env(where: Layout, options: argparse.Namespace) -> int:
     """Print the environment of the scripts."""
     del options
-    if not where.facts.exists():
-        raise Failed("no cluster is running: make cluster")
-    facts = json.loads(where.facts.read_text(encoding="utf-8"))
-    values = {
-        "KUBECONFIG": facts["kubeconfig"],
-        "AWS_ENDPOINT_URL": facts["aws"],
-        "AWS_ACCESS_KEY_ID": "AKIATESTBEDADMIN0000",
-        "AWS_SECRET_ACCESS_KEY": "of-the-test-bed",
-        "AWS_REGION": "sa-east-1",
-        "AWS_DEFAULT_REGION": "sa-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "PATH": f"{Path(facts['kubectl']).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-    }
-    for name, value in values.items():
+    for name, value in facts.environment(facts.read(where)).items():
         print(f"export {name}='{value}'")
     return 0
 
@@ -206,7 +191,7 @@ async def _supervise(where: Layout, *, core: bool) -> int:
             return cluster.ports
 
         handlers["ports"] = ports
-        _write_facts(where, cluster)
+        facts.write(where, cluster.facts)
         supervisor.say(READY)
         await ended.wait()
     await supervisor.stop(reversed(list(supervisor.running)), patience=5)
@@ -221,14 +206,6 @@ async def _lose(where: Layout, supervisor: Supervisor, name: str) -> None:
 
     await asyncio.to_thread(power_off, where.folder / "ebs", one.name)
     await asyncio.to_thread(unmount_below, where.root(one))
-
-
-def _write_facts(where: Layout, cluster: Cluster) -> None:
-    where.facts.parent.mkdir(exist_ok=True)
-    new = where.facts.with_suffix(".new")
-    new.touch(mode=0o600)
-    new.write_text(json.dumps(cluster.facts, indent=1) + "\n", encoding="utf-8")
-    new.replace(where.facts)
 
 
 def _refuse_what_lacks() -> None:

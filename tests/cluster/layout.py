@@ -115,11 +115,6 @@ class Layout:
         return self.folder / node.name
 
     @property
-    def namespace_of_main(self) -> str:
-        """The network namespace in which the control plane and the infrastructure are."""
-        return self.namespace(NODES[0])
-
-    @property
     def main(self) -> IPv4Address:
         """The first node's address, where the control plane and the infrastructure listen."""
         return self.address(NODES[0])

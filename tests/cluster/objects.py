@@ -54,14 +54,16 @@ def beginning(layout: Layout) -> list[Json]:
     """Answer the marker, and the service of DNS."""
     return [
         marker(layout),
-        *_service(layout, "kube-dns", str(layout.dns), {"dns": ("UDP", 53, 53), "dns-tcp": ("TCP", 53, 53)}),
+        *without_pods(
+            layout, "kube-system", "kube-dns", {"dns": ("UDP", 53, 53), "dns-tcp": ("TCP", 53, 53)}, str(layout.dns)
+        ),
     ]
 
 
 def of_metrics(layout: Layout) -> list[Json]:
     """Answer what leads the API server to metrics-server. Where none runs it must not be: namespaces would not go."""
     return [
-        *_service(layout, "metrics-server", "", {"https": ("TCP", 443, METRICS_PORT)}),
+        *without_pods(layout, "kube-system", "metrics-server", {"https": ("TCP", 443, METRICS_PORT)}),
         {
             "apiVersion": "apiregistration.k8s.io/v1",
             "kind": "APIService",
@@ -84,13 +86,15 @@ def marker(layout: Layout) -> Json:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"clone": str(layout.clone)}}
 
 
-def _service(layout: Layout, name: str, address: str, ports: dict[str, tuple[str, int, int]]) -> list[Json]:
+def without_pods(
+    layout: Layout, namespace: str, name: str, ports: dict[str, tuple[str, int, int]], address: str = ""
+) -> list[Json]:
     """Answer a service without a selector, whose endpoint is in the first node's network.
 
     Args:
-        address: its cluster address, "" for any. ports: by name, protocol, port and the endpoint's port.
+        ports: by name, protocol, port and the endpoint's port. address: its cluster address, "" for any.
     """
-    metadata = {"name": name, "namespace": "kube-system"}
+    metadata = {"name": name, "namespace": namespace}
     listed = [
         {"name": each, "protocol": protocol, "port": port, "targetPort": target}
         for each, (protocol, port, target) in ports.items()

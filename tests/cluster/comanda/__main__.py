@@ -6,15 +6,18 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from comanda_deploy.names import API_SECRET, DATABASE_SECRET
-from tests.cluster import images
-from tests.cluster.infrastructure import BALANCER_PORT
-from tests.cluster.layout import CLONE, layout
+import boto3
+
+from comanda_deploy.names import API_SECRET
+from tests.cluster import facts, images
+from tests.cluster.infrastructure import AWS_KEYS, BALANCER_PORT, FIRST, way_in
+from tests.cluster.layout import CLONE, REGION, Layout, layout
 from tests.cluster.machine import Failed
-from tests.cluster.objects import Json, Kubectl
+from tests.cluster.objects import Json, Kubectl, without_pods
+from tests.cluster.process import Process
 from tests.cluster.supervisor import ask, free_ports
 from tests.manifests.reading import files
 
@@ -42,16 +45,16 @@ def bring_up() -> None:
     """
     where, began = layout(), time.monotonic()
     ask(where, "status")
-    facts = json.loads(where.facts.read_text(encoding="utf-8"))
-    kube = Kubectl(Path(facts["kubectl"]), Path(facts["kubeconfig"]))
+    said = facts.read(where)
+    kube = Kubectl(Path(said["kubectl"]), Path(said["kubeconfig"]))
 
     def done(what: str) -> None:
         print(f"{time.monotonic() - began:5.1f} s  {what}", flush=True)
 
-    images.push(facts["registry"])
+    images.push(said["registry"])
     done("images")
-    settings = _secrets(facts["aws"])
-    _sandbox(kube, settings)
+    settings = _secrets(said)
+    _sandbox(where, kube, settings)
     done("secrets, sandbox")
     for file in files():
         kube("apply", f"--filename={file}")
@@ -61,22 +64,22 @@ def bring_up() -> None:
     for name in ("comanda-api", "comanda-worker"):
         _wait(kube, "comanda", f"deployment/{name}")
     done("API and worker")
-    facts |= _ways(kube, settings["MERCADO_PAGO_ACCESS_TOKEN"])
+    said["sandbox_token"] = settings["MERCADO_PAGO_ACCESS_TOKEN"]
+    _open_ways(where, kube, said)
     for role in ("staff", "manager"):
-        facts[f"{role}_key"] = _key(kube, role, facts.get(f"{role}_key", ""))
+        if f"{role}_key" not in said:
+            said[f"{role}_key"] = _key(kube, role)
     kube("--namespace=comanda", "exec", "deployment/comanda-api", "--", "comanda", "load-menu")
-    _until_orders_can_be_placed(facts["api"])
-    new = where.facts.with_suffix(".new")
-    new.touch(mode=0o600)
-    new.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    new.replace(where.facts)
-    done(f"an order can be placed at {facts['api']}; {where.facts}")
+    _until_orders_can_be_placed(said["api"])
+    facts.write(where, said)
+    done(f"an order can be placed at {said['api']}; {where.facts}")
 
 
-def _secrets(aws: str) -> dict[str, str]:
+def _secrets(said: Mapping[str, str]) -> dict[str, str]:
     """Fill the entries in Secrets Manager as `create-secrets` does, and answer the API's."""
     environment = {
-        **_scripts_environment(),
+        "PYTHONPATH": str(CLONE / "src"),
+        **facts.environment(said),
         "MERCADO_PAGO_ACCESS_TOKEN": f"TEST-{secrets.token_urlsafe(24)}",
         "MERCADO_PAGO_WEBHOOK_SECRET": secrets.token_urlsafe(32),
         "PAYER_EMAIL": "caixa@example.com",
@@ -85,9 +88,14 @@ def _secrets(aws: str) -> dict[str, str]:
     answer = subprocess.run(command, env=environment, cwd=CLONE, capture_output=True, text=True, check=False)
     if answer.returncode:
         raise Failed(f"comanda-deploy step secrets: {(answer.stderr or answer.stdout).strip()[-600:]}")
-    client = _client(aws)
+    client = boto3.client(
+        "secretsmanager",
+        endpoint_url=said["aws"],
+        region_name=REGION,
+        aws_access_key_id=AWS_KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=AWS_KEYS["AWS_SECRET_ACCESS_KEY"],
+    )
     entry: dict[str, str] = json.loads(client.get_secret_value(SecretId=API_SECRET)["SecretString"])
-    assert json.loads(client.get_secret_value(SecretId=DATABASE_SECRET)["SecretString"])
     # What differs on this cluster is a setting of the entry, as the contract has it; the manifests stay as they are.
     entry |= {
         "MERCADO_PAGO_BASE_URL": f"http://mercado-pago.sandbox.svc:{SANDBOX}",
@@ -98,63 +106,28 @@ def _secrets(aws: str) -> dict[str, str]:
     return entry
 
 
-def _client(aws: str) -> Any:
-    import boto3  # noqa: PLC0415 - a second of start, only here
-
-    return boto3.client(
-        "secretsmanager",
-        endpoint_url=aws,
-        region_name="sa-east-1",
-        aws_access_key_id="AKIATESTBEDADMIN0000",
-        aws_secret_access_key="of-the-test-bed",
-    )
-
-
-def _scripts_environment() -> dict[str, str]:
-    """Answer what `make cluster-env` exports."""
-    said = subprocess.run(
-        [sys.executable, "-m", "tests.cluster", "env"], cwd=CLONE, capture_output=True, text=True, check=True
-    ).stdout
-    pairs = (line.removeprefix("export ").partition("=") for line in said.splitlines())
-    return {"PYTHONPATH": str(CLONE / "src"), **{name: value.strip("'") for name, _, value in pairs}}
-
-
-def _sandbox(kube: Kubectl, settings: dict[str, str]) -> None:
+def _sandbox(where: Layout, kube: Kubectl, settings: Mapping[str, str]) -> None:
     """Start the sandbox beside the nodes' pods, and let its name lead to it."""
-    where = layout()
-    ask(
-        where,
-        "run",
-        name="sandbox",
-        inside=True,
-        command=[
-            *(sys.executable, "-m", "comanda_sandbox", f"--host={where.main}", f"--port={SANDBOX}"),
-            f"--ledger={where.folder / 'sandbox.sqlite3'}",
-            f"--webhook-url=http://127.0.0.1:{BALANCER_PORT}/v1/webhooks/mercado-pago",
-            "--operator-from-anywhere",
-        ],
-        environment={
-            "PYTHONPATH": str(CLONE / "src"),
-            "SANDBOX_TOKEN": settings["MERCADO_PAGO_ACCESS_TOKEN"],
-            "SANDBOX_WEBHOOK_SECRET": settings["MERCADO_PAGO_WEBHOOK_SECRET"],
-        },
+    command = (
+        *(sys.executable, "-m", "comanda_sandbox", f"--host={where.main}", f"--port={SANDBOX}"),
+        f"--ledger={where.folder / 'sandbox.sqlite3'}",
+        f"--webhook-url=http://127.0.0.1:{BALANCER_PORT}/v1/webhooks/mercado-pago",
+        "--operator-from-anywhere",
     )
-    metadata: Json = {"name": "mercado-pago", "namespace": "sandbox"}
-    port = {"name": "http", "port": SANDBOX}
-    kube.apply(
-        [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "sandbox"}},
-            {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}},
-            {
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": metadata | {"labels": {"kubernetes.io/service-name": "mercado-pago"}},
-                "addressType": "IPv4",
-                "ports": [port],
-                "endpoints": [{"addresses": [str(where.main)], "conditions": {"ready": True}}],
-            },
-        ]
-    )
+    environment = {
+        "PYTHONPATH": str(CLONE / "src"),
+        "SANDBOX_TOKEN": settings["MERCADO_PAGO_ACCESS_TOKEN"],
+        "SANDBOX_WEBHOOK_SECRET": settings["MERCADO_PAGO_WEBHOOK_SECRET"],
+    }
+    _run(where, Process("sandbox", command, FIRST, environment))
+    namespace: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "sandbox"}}
+    kube.apply([namespace, *without_pods(where, "sandbox", "mercado-pago", {"http": ("TCP", SANDBOX, SANDBOX)})])
+
+
+def _run(where: Layout, process: Process) -> None:
+    """Have the supervisor run one more process."""
+    inside, environment = process.node is not None, dict(process.environment)
+    ask(where, "run", name=process.name, command=process.command, inside=inside, environment=environment)
 
 
 def _wait(kube: Kubectl, namespace: str, what: str) -> None:
@@ -167,31 +140,24 @@ def _wait(kube: Kubectl, namespace: str, what: str) -> None:
         raise Failed(f"{what} does not come: {failure}\n{pods}\n{events[-1500:]}") from failure
 
 
-def _ways(kube: Kubectl, token: str) -> dict[str, str]:
-    """Open the ways in, and answer them."""
-    where = layout()
-    ports = ask(where, "ports")
-    known: dict[str, str] = json.loads(where.facts.read_text(encoding="utf-8"))
-    found = {"api": f"http://127.0.0.1:{ports['alb']}", "sandbox_token": token}
-    for name, port in zip(("sandbox", "ops"), free_ports(2), strict=True):
-        if name not in known:
-            inside = f"nsenter --net=/run/netns/{where.namespace_of_main} socat STDIO TCP\\:{where.main}\\:{SANDBOX}"
-            command = {
-                "sandbox": ["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr", f"EXEC:{inside}"],
-                "ops": [
-                    *(str(kube.command), f"--kubeconfig={kube.kubeconfig}", "--namespace=comanda"),
-                    *("port-forward", "deployment/comanda-api", f"{port}:9000"),
-                ],
-            }[name]
-            ask(where, "run", name=f"way-to-{name}", inside=False, command=command, environment={})
-            found[name] = f"http://127.0.0.1:{port}"
-    return known | found
+def _open_ways(where: Layout, kube: Kubectl, said: dict[str, str]) -> None:
+    """Open the ways in that are not open yet, and note them."""
+    said["api"] = f"http://127.0.0.1:{ask(where, 'ports')['alb']}"
+    to_sandbox, to_ops = free_ports(2)
+    forward = (
+        *(str(kube.command), f"--kubeconfig={kube.kubeconfig}", "--namespace=comanda"),
+        *("port-forward", "deployment/comanda-api", f"{to_ops}:9000"),
+    )
+    for name, port, way in (
+        ("sandbox", to_sandbox, way_in(where, "sandbox", to_sandbox, f"{where.main}:{SANDBOX}")),
+        ("ops", to_ops, Process("way-to-ops", forward, None)),
+    ):
+        if name not in said:
+            _run(where, way)
+            said[name] = f"http://127.0.0.1:{port}"
 
 
-def _key(kube: Kubectl, role: str, had: str) -> str:
-    """Make a key, once."""
-    if had:
-        return had
+def _key(kube: Kubectl, role: str) -> str:
     command = ("comanda", "keys", "create", f"cluster-{role}", f"--role={role}")
     return kube("--namespace=comanda", "exec", "deployment/comanda-api", "--container=api", "--", *command).strip()
 

@@ -1,13 +1,14 @@
 """The images that Comanda's pods are started from on the tests' cluster, which reaches no image registry.
 
 Ours is built from its own Dockerfile. Those of others are stand-ins under the same name and tag, made of Debian's
-packages and of wheels, and as strict as the originals: user, paths, environment, read-only root. `STAND_INS` says what
+packages and of wheels, and as strict as the originals: user, paths, environment, read-only root. `IMAGES` says what
 each lacks.
 """
 
 import fcntl
 import hashlib
 import importlib.util
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comanda import __version__
+from comanda_deploy.image import PIP
 from tests.cluster.cache import binary, root
 from tests.cluster.machine import run
 from tests.image import base
@@ -23,7 +25,6 @@ from tests.image.buildah import Buildah, buildah_in
 
 CLONE = Path(__file__).parents[3]
 HERE = Path(__file__).parent
-NATIVE = "docker-archive"
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,8 @@ chmod 3777 /var/run/postgresql"""
 
 
 def _ours(buildah: Buildah) -> str:
-    import os  # noqa: PLC0415 - what firewalls want of pip
-
-    secrets = {"pip.conf": os.environ.get("PIP_CONFIG_FILE"), "ca.pem": os.environ.get("PIP_CERT")}
-    options = [f"--secret=id={name},src={file}" for name, file in secrets.items() if file and Path(file).is_file()]
+    given = {name: Path(os.environ[variable]) for variable, name in PIP.items() if os.environ.get(variable)}
+    options = [f"--secret=id={name},src={file}" for name, file in given.items() if file.is_file()]
     buildah.run(
         *("build", "--pull=never", "--network=host", f"--file={CLONE / 'docker' / 'Dockerfile'}"),
         *(*options, "--tag=comanda-api", f"--build-arg=VERSION={__version__}", str(CLONE)),
@@ -112,7 +111,6 @@ IMAGES = (
         "TLS, ICU, JIT, locales but C; starting as root and stepping down; .sql.gz and the like among the scripts",
     ),
 )
-STAND_INS = {image.name: image.lacks for image in IMAGES if image.lacks}
 
 
 def push(registry: str) -> None:
@@ -137,13 +135,13 @@ def archive(image: Image) -> Path:
     with (folder / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
-            for older in folder.glob(f"{name}-*"):
+            for older in folder.glob(f"{name}-*.tar"):
                 older.unlink()
             with _builder(folder) as buildah:
                 new = folder / f"new-{file.name}"
                 new.unlink(missing_ok=True)
                 built = image.build(buildah)
-                buildah.run("push", built, f"{NATIVE}:{new}:{image.name}")
+                buildah.run("push", built, f"docker-archive:{new}:{image.name}")
                 new.rename(file)
     return file
 

@@ -1,7 +1,6 @@
 """A cluster for tests, its namespaces and pods, and how a test speaks with what runs there."""
 
 import contextlib
-import json
 import os
 import re
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.facts import read
 from tests.cluster.layout import layout
 from tests.cluster.objects import MARKER, Json, Kubectl
 
@@ -31,12 +31,9 @@ def facts() -> dict[str, str]:
     """Answer what `make cluster` wrote.
 
     Raises:
-        AssertionError: no cluster is running.
+        Failed: no cluster is running.
     """
-    file = layout().facts
-    assert file.exists(), "no cluster is running: make cluster"
-    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return read(layout())
 
 
 def kubectl() -> Kubectl:

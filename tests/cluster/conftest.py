@@ -1,5 +1,7 @@
 """Which of the tests on the cluster run here: those whose parts are built. The others are named and counted."""
 
+from typing import Any
+
 import pytest
 
 from tests.cluster.cache import missing
@@ -26,6 +28,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in run])
         items[:] = run
     config.stash[NOT_RUN] = left
+    if hasattr(config, "workeroutput"):  # of pytest-xdist: who collects is not who sums up
+        config.workeroutput["not run"] = left
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a test process has left out; each of them leaves out the same."""
+    if hasattr(node, "workeroutput"):  # one that was killed has none
+        node.config.stash[NOT_RUN] = node.workeroutput.get("not run", {})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

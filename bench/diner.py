@@ -18,8 +18,8 @@ from comanda.clock import utc_now
 from comanda.database.migrate import migrate
 from comanda.staff.keys import Role, create_key
 from comanda_local.child import Child
+from comanda_local.ports import free_port
 from comanda_local.postgres import EmbeddedPostgres
-from comanda_local.wishes import free_port
 
 READY_SECONDS = 30
 SOURCES = Path(__file__).parent.parent / "src"

@@ -6,7 +6,6 @@ so that hours pass in milliseconds and nothing happens behind a test's back.
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from comanda.process import make_provider
 from comanda.settings import Settings, read_settings
 from comanda.staff.keys import Role, create_key
 from comanda.worker import Loop, make_loops
+from comanda_local.ports import free_port
 from comanda_sandbox.running import RunningSandbox, running_sandbox
 
 
@@ -188,13 +188,6 @@ def settings_for(database_url: str, sandbox: RunningSandbox, port: int, **overri
         **overrides,
     }
     return read_settings({name: str(value) for name, value in environment.items()})
-
-
-def free_port() -> int:
-    """Answer a TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

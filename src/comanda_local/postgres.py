@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from comanda_local.ports import free_port
 from comanda_local.private_file import write_private
 from comanda_local.privileges import Account, database_account, run_as
 
@@ -123,7 +124,7 @@ class EmbeddedPostgres:
         for candidate in [fixed] if fixed else [kept_port, 0, 0]:
             if candidate is None or (candidate and not fixed and not _is_free(candidate)):
                 continue
-            self._port = candidate or _free_port()
+            self._port = candidate or free_port()
             if self._launch(account):
                 self._save_state()
                 return
@@ -351,13 +352,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _reason(said: str, account: Account | None) -> str:

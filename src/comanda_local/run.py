@@ -13,8 +13,9 @@ from comanda_local.guard import Guard, Guarded, how_it_ended
 from comanda_local.interruption import Interrupted, Interruption
 from comanda_local.log_file import last_lines, trim_log
 from comanda_local.orphans import MARK, end_orphans
+from comanda_local.ports import free_port
 from comanda_local.postgres import EmbeddedPostgres
-from comanda_local.wishes import Wishes, free_port, read_wishes, take_ports
+from comanda_local.wishes import Wishes, read_wishes, take_ports
 
 NOBODYS_EMAIL = "guest@comanda.example.com"
 READY_TIMEOUT_SECONDS = 45.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from comanda_local.errors import LocalError
+from comanda_local.ports import free_port
 
 DEFAULT_PORTS = {"PORT": 8000, "OPS_PORT": 9000, "SANDBOX_PORT": 8001}
 
@@ -89,14 +90,6 @@ def take_ports(wishes: Wishes) -> Wishes:
         ops_port=chosen["ops_port"],
         sandbox_port=chosen.get("sandbox_port", wishes.sandbox_port),
     )
-
-
-def free_port() -> int:
-    """Answer a TCP port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _take(variable: str, port: int, chosen: Mapping[str, int]) -> socket.socket:

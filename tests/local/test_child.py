@@ -14,7 +14,7 @@ from comanda_local.child import Child
 from comanda_local.guard import Guard, how_it_ended
 from comanda_local.log_file import last_lines, trim_log
 from comanda_local.orphans import MARK, end_orphans
-from comanda_local.wishes import free_port
+from comanda_local.ports import free_port
 
 SERVES = "from http.server import *; import sys; HTTPServer(('127.0.0.1', int(sys.argv[1])), {}).serve_forever()"
 ANSWERS_200 = SERVES.format("SimpleHTTPRequestHandler")

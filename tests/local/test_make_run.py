@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from comanda_local.ports import free_port
 from comanda_local.postgres import EmbeddedPostgres
-from comanda_local.wishes import free_port
 from tests.local.launch import Launch, call, eventually, ordinary_user
 
 PROGRAMS = ["comanda serve", "comanda worker", "comanda_sandbox", "postgres"]

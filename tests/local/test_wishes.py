@@ -6,7 +6,8 @@ from contextlib import closing
 import pytest
 
 from comanda_local.errors import LocalError
-from comanda_local.wishes import free_port, read_wishes, take_ports
+from comanda_local.ports import free_port
+from comanda_local.wishes import read_wishes, take_ports
 
 
 def test_nothing_asked_for_is_the_usual_ports_with_everything_brought_along() -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from comanda.menu.sample import load_menu, sample_menu
 from comanda.staff.keys import Role, create_key
+from comanda_local.ports import free_port
 from comanda_sandbox.running import RunningSandbox, running_sandbox
 from tests.processes.pods import Pod, pods
-from tests.running_diner import free_port
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from typing import Any, Self
 
 import aiohttp
 
+from comanda_local.ports import free_port
 from comanda_sandbox.running import RunningSandbox
-from tests.running_diner import Answer, free_port
+from tests.running_diner import Answer
 
 SECRETS = ("TEST-", "sandbox-webhook-secret", "hidden-password")
 

@@ -14,7 +14,7 @@ import pytest
 from comanda.__main__ import main
 from comanda.menu.sample import sample_menu
 from comanda.staff.keys import hash_key
-from tests.running_diner import free_port
+from comanda_local.ports import free_port
 
 Command = Callable[..., tuple[int, str, str]]
 

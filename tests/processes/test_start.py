@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 
 from comanda.database.migrate import migrate
+from comanda_local.ports import free_port
 from comanda_local.postgres import EmbeddedPostgres
 from tests.conftest import url_of
 from tests.processes.pods import Pod, call, environment, eventually
-from tests.running_diner import free_port
 
 Start = Callable[..., Awaitable[Pod]]
 

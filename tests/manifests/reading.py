@@ -1,7 +1,8 @@
 """Reads the manifests as `kubectl apply -f` would, file by file in the runbook's order."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ CLONE = Path(__file__).parents[2]
 DEPLOYMENT = CLONE / "infra" / "deployment"
 FOLDERS = ("db", "api")
 """In the order in which they are applied."""
+
+OVERLAYS = CLONE / "infra" / "overlays"
+KUSTOMIZATION = "kustomization.yaml"
+"""What `kubectl apply -k` asks for: no manifest, and refused by `kubectl apply -f`."""
 
 WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job"}
 
@@ -38,6 +43,15 @@ class Document:
         """Its namespace; "" if it names none."""
         return str(self.body["metadata"].get("namespace", ""))
 
+    @property
+    def overlay(self) -> str:
+        """The overlay that it is of; "" for none."""
+        return self.file.relative_to(OVERLAYS).parts[0] if self.file.is_relative_to(OVERLAYS) else ""
+
+    def replaces(self, other: "Document") -> bool:
+        """Answer whether it is the same object for a cluster."""
+        return (self.kind, self.namespace, self.name) == (other.kind, other.namespace, other.name)
+
     def __str__(self) -> str:
         """Say which it is, for people and for pytest."""
         return f"{self.file.parent.name}/{self.file.name}: {self.kind} {self.name}"
@@ -57,12 +71,58 @@ def files() -> list[Path]:
 
 def documents() -> list[Document]:
     """Answer all objects, in that order."""
-    return [Document(file, body) for file in files() for body in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+    return [Document(file, body) for file in files() for body in _read(file)]
 
 
 def of_kind(*kinds: str) -> list[Document]:
     """Answer those of some kinds."""
     return [each for each in documents() if each.kind in kinds]
+
+
+def overlays() -> list[str]:
+    """Answer the names of the overlays."""
+    return sorted(folder.name for folder in OVERLAYS.iterdir() if folder.is_dir())
+
+
+def files_of(overlay: str) -> list[Path]:
+    """Answer the manifests of an overlay."""
+    return [file for file in sorted((OVERLAYS / overlay).rglob("*.yaml")) if file.name != KUSTOMIZATION]
+
+
+def documents_of(overlay: str) -> list[Document]:
+    """Answer what an overlay itself says."""
+    return [Document(file, body) for file in files_of(overlay) for body in _read(file)]
+
+
+def everything() -> list[Document]:
+    """Answer all objects, those of the overlays too."""
+    return [*documents(), *(each for overlay in overlays() for each in documents_of(overlay))]
+
+
+def beside(document: Document) -> list[Document]:
+    """Answer all that a cluster then has: the deployment, with its overlay laid over it where it is of one."""
+    over = documents_of(document.overlay) if document.overlay else []
+    return [*(each for each in documents() if not any(other.replaces(each) for other in over)), *over]
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, as kubectl does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Answer a mapping.
+
+        Raises:
+            yaml.YAMLError: a key of it stands twice.
+        """
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if len(set(keys)) < len(keys):
+            raise yaml.constructor.ConstructorError(None, None, f"a key stands twice: {keys}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+@cache
+def _read(file: Path) -> tuple[Json, ...]:
+    return tuple(yaml.load_all(file.read_text(encoding="utf-8"), _Loader))
 
 
 def containers(document: Document) -> Iterator[Json]:

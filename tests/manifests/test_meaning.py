@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -15,35 +16,45 @@ from tests.manifests.reading import (
     WORKLOADS,
     Document,
     Json,
+    beside,
     containers,
     documents,
+    everything,
     matches,
     of_kind,
 )
 
-CLUSTER_WIDE = {"Namespace", "StorageClass"}
+CLUSTER_WIDE = {"Namespace", "StorageClass", "VolumeSnapshotClass"}
 MEBIBYTES = {"Mi": 1, "Gi": 1024}
-workloads = pytest.mark.parametrize("workload", of_kind(*WORKLOADS), ids=str)
 
 
-def named(kind: str, name: str) -> Document:
-    [found] = [each for each in of_kind(kind) if each.name == name]
+def all_of_kind(*kinds: str) -> list[Document]:
+    """Answer those of some kinds, in the overlays too."""
+    return [each for each in everything() if each.kind in kinds]
+
+
+workloads = pytest.mark.parametrize("workload", all_of_kind(*WORKLOADS), ids=str)
+
+
+def named(kind: str, name: str, among: list[Document] | None = None) -> Document:
+    [found] = [each for each in (documents() if among is None else among) if (each.kind, each.name) == (kind, name)]
     return found
 
 
-def test_nothing_is_defined_twice() -> None:
-    counted = Counter((each.kind, each.namespace, each.name) for each in documents())
+@pytest.mark.parametrize("document", everything(), ids=str)
+def test_nothing_is_defined_twice(document: Document) -> None:
+    counted = Counter((each.kind, each.namespace, each.name) for each in beside(document))
     assert {what for what, count in counted.items() if count > 1} == set()
 
 
-@pytest.mark.parametrize("document", [each for each in documents() if each.kind not in CLUSTER_WIDE], ids=str)
+@pytest.mark.parametrize("document", [each for each in everything() if each.kind not in CLUSTER_WIDE], ids=str)
 def test_it_names_a_namespace_that_was_made_before_it(document: Document) -> None:
-    order = [(each.kind, each.name) for each in documents()]
-    here = documents().index(document)
+    order = [(each.kind, each.name) for each in beside(document)]
+    here = beside(document).index(document)
     assert ("Namespace", document.namespace) in order[:here]
 
 
-@pytest.mark.parametrize("space", of_kind("Namespace"), ids=str)
+@pytest.mark.parametrize("space", all_of_kind("Namespace"), ids=str)
 def test_a_namespace_enforces_what_is_strictest(space: Document) -> None:
     assert space.body["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
@@ -54,7 +65,8 @@ def test_its_selector_chooses_its_pods_and_no_other_s(workload: Document) -> Non
         return
     selector = workload.body["spec"]["selector"]
     assert matches(selector, workload.pod["metadata"]["labels"])
-    others = [each for each in of_kind(*WORKLOADS) if each != workload and each.namespace == workload.namespace]
+    others = [each for each in beside(workload) if each.kind in WORKLOADS and each != workload]
+    others = [each for each in others if each.namespace == workload.namespace]
     assert not [each for each in others if matches(selector, each.pod["metadata"]["labels"])]
 
 
@@ -73,10 +85,10 @@ def test_its_pods_may_nothing_that_they_need_not(workload: Document) -> None:
 
 @workloads
 def test_a_token_is_had_by_whom_a_role_is_bound_to_and_by_no_other(workload: Document) -> None:
-    spec = workload.pod["spec"]
-    bound = {subject["name"] for each in of_kind("RoleBinding") for subject in each.body["subjects"]}
+    spec, among = workload.pod["spec"], beside(workload)
+    bound = {subject["name"] for each in among if each.kind == "RoleBinding" for subject in each.body["subjects"]}
     assert spec["automountServiceAccountToken"] is (spec["serviceAccountName"] in bound)
-    account = named("ServiceAccount", spec["serviceAccountName"])
+    account = named("ServiceAccount", spec["serviceAccountName"], among)
     assert account.namespace == workload.namespace
     assert account.body["automountServiceAccountToken"] is False
 
@@ -89,7 +101,7 @@ def test_each_container_says_what_it_takes_and_no_more(workload: Document) -> No
         assert mebibytes(resources["limits"]["memory"]) >= mebibytes(resources["requests"]["memory"])
 
 
-@pytest.mark.parametrize("workload", of_kind("Deployment", "StatefulSet"), ids=str)
+@pytest.mark.parametrize("workload", all_of_kind("Deployment", "StatefulSet"), ids=str)
 def test_it_is_watched_by_three_probes(workload: Document) -> None:
     for container in workload.pod["spec"]["containers"]:
         probes = [container[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe")]
@@ -99,22 +111,24 @@ def test_it_is_watched_by_three_probes(workload: Document) -> None:
         assert len({each["path"] for each in asked}) == len(asked), "each on a path of its own"
 
 
-@workloads
-def test_an_image_has_an_exact_version(workload: Document) -> None:
-    for container in containers(workload):
-        image = container["image"]
+@pytest.mark.parametrize("document", everything(), ids=str)
+def test_an_image_has_an_exact_version(document: Document) -> None:
+    if document.kind in WORKLOADS:
+        assert all("image" in container for container in containers(document))
+    for image in images(document.body):
         if image.startswith("comanda-api:"):
             assert image == f"comanda-api:{__version__}"
         else:
-            assert re.fullmatch(r"[a-z0-9./-]+:v?\d+(\.\d+)+", image), image
+            assert re.fullmatch(r"[a-z0-9./-]+:v?\d+(\.\d+)+(-[a-z0-9-]+@sha256:[0-9a-f]{64})?", image), image
 
 
-@pytest.mark.parametrize("service", of_kind("Service"), ids=str)
+@pytest.mark.parametrize("service", all_of_kind("Service"), ids=str)
 def test_a_service_leads_to_ports_that_some_pods_have(service: Document) -> None:
     chosen = [
         each
-        for each in of_kind(*WORKLOADS)
-        if each.namespace == service.namespace
+        for each in beside(service)
+        if each.kind in WORKLOADS
+        and each.namespace == service.namespace
         and matches(service.body["spec"]["selector"], each.pod["metadata"]["labels"])
     ]
     [workload] = chosen
@@ -128,12 +142,12 @@ def test_the_set_is_named_by_a_headless_service_that_exists() -> None:
     assert headless.body["spec"]["clusterIP"] == "None"
 
 
-def test_the_ingress_leads_to_a_service_that_has_the_port_and_not_to_metrics() -> None:
-    [ingress] = of_kind("Ingress")
+@pytest.mark.parametrize("ingress", all_of_kind("Ingress"), ids=str)
+def test_the_ingress_leads_to_a_service_that_has_the_port_and_not_to_metrics(ingress: Document) -> None:
     for rule in ingress.body["spec"]["rules"]:
         for path in rule["http"]["paths"]:
             backend = path["backend"]["service"]
-            ports = named("Service", backend["name"]).body["spec"]["ports"]
+            ports = named("Service", backend["name"], beside(ingress)).body["spec"]["ports"]
             assert [port["name"] for port in ports] == [backend["port"]["name"]] == ["http"]
 
 
@@ -145,12 +159,12 @@ def test_the_number_of_api_pods_is_the_autoscaler_s_alone() -> None:
     assert [each["resource"]["name"] for each in scaler.body["spec"]["metrics"]] == ["cpu"]
 
 
-@pytest.mark.parametrize("budget", of_kind("PodDisruptionBudget"), ids=str)
+@pytest.mark.parametrize("budget", all_of_kind("PodDisruptionBudget"), ids=str)
 def test_a_budget_keeps_the_pods_of_one_deployment(budget: Document) -> None:
     kept = [
         each
-        for each in of_kind("Deployment")
-        if matches(budget.body["spec"]["selector"], each.pod["metadata"]["labels"])
+        for each in beside(budget)
+        if each.kind == "Deployment" and matches(budget.body["spec"]["selector"], each.pod["metadata"]["labels"])
     ]
     assert [each.name for each in kept] == [budget.name]
 
@@ -267,7 +281,7 @@ def test_the_nodes_were_reckoned_for_what_the_pods_ask() -> None:
 
 
 def test_each_file_says_first_what_it_is_for() -> None:
-    for file in {each.file for each in documents()}:
+    for file in {each.file for each in everything()}:
         text = file.read_text(encoding="utf-8")
         assert text.startswith("# "), file
         assert list(yaml.safe_load_all(text)), file
@@ -277,6 +291,19 @@ def asked_by(name: str, of: list[Json]) -> Load:
     requests = [container["resources"]["requests"] for container in of]
     millicores = sum(int(each["cpu"].removesuffix("m")) for each in requests)
     return Load(name, 1, millicores, sum(mebibytes(each["memory"]) for each in requests))
+
+
+def images(of: object) -> Iterator[str]:
+    """Answer what is named as an image anywhere in an object."""
+    if isinstance(of, list):
+        for each in of:
+            yield from images(each)
+    elif isinstance(of, dict):
+        for name, value in of.items():
+            if name in {"image", "imageName"} and isinstance(value, str):
+                yield value
+            else:
+                yield from images(value)
 
 
 def mebibytes(quantity: str) -> int:

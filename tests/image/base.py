@@ -12,14 +12,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.image.buildah import Buildah, buildah_in, ran
+from tests.image import debian
+from tests.image.buildah import Buildah, buildah_in
 from tests.image.cache import CACHE
 
 DOCKERFILE = Path(__file__).parents[2] / "docker" / "Dockerfile"
 NAME = re.compile(r"^FROM (docker\.io/library/python:3\.13-slim-(trixie))\S* AS base$", re.MULTILINE)
-PACKAGES = "python3,python3-venv,ca-certificates,netbase,tzdata"
-OF_NO_USE = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt", "var/lib/apt/lists", "var/log")
-OF_THIS_MACHINE = ("etc/resolv.conf", "etc/hostname")
+PACKAGES = ("python3", "python3-venv", "ca-certificates", "netbase", "tzdata")
+MADE_BY = (Path(__file__), Path(debian.__file__))
 
 
 def name() -> str:
@@ -29,7 +29,7 @@ def name() -> str:
 
 def archive() -> Path:
     """Answer the archive of the stand-in; made the first time, in about a minute, and by one process."""
-    made_by = hashlib.sha256(Path(__file__).read_bytes() + name().encode()).hexdigest()[:16]
+    made_by = hashlib.sha256(b"".join(file.read_bytes() for file in MADE_BY) + name().encode()).hexdigest()[:16]
     CACHE.mkdir(parents=True, exist_ok=True)
     file = CACHE / f"image-base-{made_by}.tar"
     with (CACHE / "image-base.lock").open("w") as lock:
@@ -49,14 +49,8 @@ def _found() -> re.Match[str]:
 
 
 def _make(folder: Path, suite: str) -> Path:
-    assert shutil.which("debootstrap"), "debootstrap is not here: scripts/tools-for-tests"
     root = folder / "root"
-    ran(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(root)])
-    for place in OF_NO_USE:
-        for each in (root / place).iterdir():
-            shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
-    for place in OF_THIS_MACHINE:
-        (root / place).unlink(missing_ok=True)
+    debian.installed(root, suite, PACKAGES)
     for bytecode in (root / "usr" / "lib").rglob("*.pyc"):
         bytecode.unlink()
     (root / "usr/local/bin/python3").symlink_to("/usr/bin/python3")

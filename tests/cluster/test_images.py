@@ -319,6 +319,7 @@ def test_a_user_without_a_name_is_served_too(make: Make) -> None:
 
 EXECUTED = """#!/bin/bash -e
 search() { grep --fixed-strings --file=<(printf '%s\\n' "$POSTGRES_PASSWORD") --files-with-matches "$@" || true; }
+[ "$(search /proc/self/environ)" = /proc/self/environ ]
 [ -z "$(search /proc/[0-9]*/cmdline)" ]
 [ -z "$(search --recursive /tmp "$PGDATA")" ]
 # 0A: who listens.

@@ -31,6 +31,8 @@ def push(registry: str) -> None:
 def archive(image: Image) -> Path:
     """Answer an image's archive, built if it is not in the cache, by one process at a time."""
     file = place(image)
+    if file.exists():  # and whoever builds another is not waited for
+        return file
     file.parent.mkdir(parents=True, exist_ok=True)
     with (file.parent / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -21,6 +21,7 @@ run: ## Start everything here: API, worker, Pix sandbox, PostgreSQL (PORT=8000 O
 
 test: ## The core tests: no root, no browser, no Go toolchain (ARGS='-k menu' chooses)
 	@sh scripts/venv dev
+	@sh scripts/venv scan
 	@exec $(PYTHON_RUN) -m pytest -n $(WORKERS) -m '$(CORE)' $(ARGS)
 
 test-all: ## All tests; what this machine cannot run is named and counted (root: it installs what they need)

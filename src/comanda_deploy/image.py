@@ -25,7 +25,7 @@ from comanda_deploy.names import REPOSITORY
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = "infra/deployment"
-MADE_OF = ("src/comanda", "requirements/base.txt", builders.DOCKERFILE, ".dockerignore")
+MADE_OF = ("src/comanda", "requirements/base.txt", "docker/sbom.py", builders.DOCKERFILE, ".dockerignore")
 """What the image is made of: what differs here from the commit makes it another image than the commit's."""
 
 ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64", "aarch64": "arm64"}

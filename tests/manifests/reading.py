@@ -71,7 +71,7 @@ def files() -> list[Path]:
 
 def documents() -> list[Document]:
     """Answer all objects, in that order."""
-    return [Document(file, body) for file in files() for body in _read(file)]
+    return [Document(file, body) for file in files() for body in read(file)]
 
 
 def of_kind(*kinds: str) -> list[Document]:
@@ -91,7 +91,7 @@ def files_of(overlay: str) -> list[Path]:
 
 def documents_of(overlay: str) -> list[Document]:
     """Answer what an overlay itself says."""
-    return [Document(file, body) for file in files_of(overlay) for body in _read(file)]
+    return [Document(file, body) for file in files_of(overlay) for body in read(file)]
 
 
 def everything() -> list[Document]:
@@ -121,7 +121,12 @@ class _Loader(yaml.SafeLoader):
 
 
 @cache
-def _read(file: Path) -> tuple[Json, ...]:
+def read(file: Path) -> tuple[Json, ...]:
+    """Answer the objects of a file.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or a key stands twice in it.
+    """
     return tuple(yaml.load_all(file.read_text(encoding="utf-8"), _Loader))
 
 

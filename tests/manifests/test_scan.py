@@ -34,7 +34,9 @@ def scan(files: list[Path], home: Path) -> tuple[set[Finding], set[Finding]]:
     # Neither anybody's settings nor a service on the net have a say.
     command += ["--skip-download", "--soft-fail", "--file", *map(str, files)]
     environment = {"HOME": str(home), "PATH": os.environ["PATH"], "LOG_LEVEL": "ERROR"}
-    answer = subprocess.run(command, cwd=CLONE, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    answer = subprocess.run(
+        command, cwd=CLONE, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert answer.returncode == 0, answer.stderr
     reports = json.loads(answer.stdout)
     assert {report["check_type"] for report in reports} == {"kubernetes", "dockerfile"}

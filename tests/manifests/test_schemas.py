@@ -2,13 +2,15 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.manifests import custom_kinds
-from tests.manifests.reading import CLONE, OVERLAYS, Document, everything, files, files_of, overlays
+from tests.manifests.reading import CLONE, OVERLAYS, Document, everything, files, files_of, overlays, read
 
 VERSIONS = ("1.35", "1.36")
 
@@ -27,6 +29,13 @@ def test_a_field_that_kubernetes_does_not_know_would_be_found() -> None:
     body: dict[str, Any] = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"port": 1}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(body, VERSIONS[-1], strict=True)
+
+
+def test_a_key_that_stands_twice_would_be_found(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("metadata: {name: a, labels: {x: y}, name: b}\n", encoding="utf-8")
+    with pytest.raises(yaml.YAMLError, match="name"):
+        read(file)
 
 
 def test_every_file_is_in_the_runbook_exactly_once() -> None:

@@ -22,7 +22,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 
 def prepare_embedded(postgres: EmbeddedPostgres, secrets: Secrets) -> str:
     """Fill the embedded database, and answer the URL with least rights that API and worker use."""
-    asyncio.run(_make_roles(postgres.superuser_url, secrets))
+    asyncio.run(make_roles(postgres.superuser_url, secrets))
     _fill(postgres.url(OWNER, secrets.owner_password, DATABASE), secrets)
     return postgres.url(API_USER, secrets.api_password, DATABASE)
 
@@ -71,7 +71,7 @@ async def _migrate_and_load(url: str, secrets: Secrets) -> None:
         await connection.close(timeout=5)
 
 
-async def _make_roles(superuser_url: str, secrets: Secrets) -> None:
+async def make_roles(superuser_url: str, secrets: Secrets) -> None:
     """Make or mend the roles and the database. Idempotent; passwords are set anew in case the kept ones
     changed.
     """

@@ -149,7 +149,7 @@ def compose() -> Path:
         if not program.exists():
             new = program.with_suffix(".new")
             build = ["go", "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(new), MODULE]
-            environment = {**os.environ, "GOWORK": "off", "CGO_ENABLED": "0"}
+            environment = {**os.environ, "HOME": str(Path.home()), "GOWORK": "off", "CGO_ENABLED": "0"}
             answer = subprocess.run(build, cwd=TOOLS, env=environment, capture_output=True, text=True, check=False)
             assert answer.returncode == 0, answer.stderr[-3000:]
             new.rename(program)

@@ -1,7 +1,7 @@
 """`python -m comanda_local.containers`: what docker/compose.yaml runs before API and worker.
 
 It makes of containers what `make run` makes of processes: the same secrets, drawn at the first start and kept, the
-same roles, sample menu and keys. Each container gets the secrets that are its own, in a volume of its own, and no others.
+same roles, sample menu and keys. Each container gets the secrets that are its own, in a volume of its own.
 """
 
 import argparse

@@ -10,13 +10,14 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.cluster import images
 from tests.cluster.images import manifest, postgres
 from tests.cluster.images.__main__ import main
-from tests.cluster.images.running import Container, Json, Mount, Pod, unpacked
+from tests.cluster.images.running import SCRIPTS, Container, Json, Mount, Pod, unpacked, with_scripts, zst
 from tests.image.running import Image
 from tests.manifests.reading import WORKLOADS, containers, of_kind
 
@@ -31,7 +32,6 @@ SECRETS = {
 }
 
 DISK = "/var/lib/postgresql"
-SCRIPTS = "/docker-entrypoint-initdb.d"
 
 Make = Callable[..., Pod]
 
@@ -83,6 +83,11 @@ def sql(container: Container, statement: str, *, user: str = "postgres", databas
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.strip()
+
+
+def by_network(container: Container, user: str, secret: str, database: str, statement: str) -> CompletedProcess[str]:
+    psql = ["psql", "--host=127.0.0.1", f"--username={user}", f"--dbname={database}", "--no-password", "-c", statement]
+    return container.exec(psql, PGPASSWORD=SECRETS[f"{secret}_PASSWORD"])
 
 
 def test_every_image_of_the_manifests_is_one_of_them() -> None:
@@ -181,21 +186,34 @@ def test_a_disk_is_prepared_once_and_its_users_have_their_rights(prepared: Pod, 
 def test_who_comes_by_the_network(
     running: Container, user: str, secret: str, database: str, refusal: str | None
 ) -> None:
-    command = [
-        "psql",
-        "--host=127.0.0.1",
-        f"--username={user}",
-        f"--dbname={database}",
-        "--no-password",
-        "-c",
-        "SELECT 1",
-    ]
-    answer = running.exec(command, PGPASSWORD=SECRETS[f"{secret}_PASSWORD"])
+    answer = by_network(running, user, secret, database, "SELECT 1")
     if refusal is None:
         assert answer.returncode == 0, answer.stderr
     else:
         assert answer.returncode
         assert refusal in answer.stderr
+
+
+def test_who_reads_the_statistics_reads_no_password(running: Container) -> None:
+    """They are of the first start too, in which the users were made (pg_stat_statements.track_utility)."""
+    sql(running, "CREATE ROLE passing PASSWORD 'not to be seen'; DROP ROLE passing; SELECT 'to be seen' AS seen;")
+    read = by_network(running, "comanda_metrics", "METRICS", "comanda", "SELECT query FROM pg_stat_statements")
+    assert "SELECT $1 AS seen" in read.stdout, read
+    assert "PASSWORD" not in read.stdout
+
+
+def test_a_first_start_that_was_interrupted_is_told_of_and_no_other(make: Make, tmp_path: Path) -> None:
+    pod = with_scripts(make(), tmp_path, {}, arguments=CONTAINER["args"])
+    with pod.start() as container:
+        container.until(lambda: container.exec(CONTAINER["livenessProbe"]["exec"]["command"]).returncode == 0)
+        probe = CONTAINER["startupProbe"]["exec"]["command"]
+        container.until(lambda: container.exec(["pg_isready", "--quiet", "--host=127.0.0.1"]).returncode == 0)
+        told = container.exec(probe)
+        assert told.returncode == 1
+        assert "kubectl delete pod,pvc --namespace comanda-db" in told.stdout
+        sql(container, "CREATE ROLE comanda_owner;", database="postgres")
+        assert container.exec(probe).returncode == 0
+        container.stop(signal.SIGINT)
 
 
 def test_no_password_stays_behind(prepared: Pod, running: Container) -> None:
@@ -379,17 +397,3 @@ def test_a_script_that_fails_ends_it(make: Make, tmp_path: Path) -> None:
     assert "whoever reaches the port needs no password" in pod.said()
     assert "division by zero" in pod.said()
     assert "2.sql" not in pod.said()
-
-
-def with_scripts(pod: Pod, folder: Path, scripts: dict[str, bytes], *, arguments: list[str]) -> Pod:
-    """Answer the pod with other scripts and arguments."""
-    for name, content in scripts.items():
-        (folder / name).write_bytes(content)
-    folder.chmod(0o755)
-    return dataclasses.replace(pod.without(SCRIPTS, Mount(folder, SCRIPTS, True)), arguments=arguments)
-
-
-def zst(content: bytes) -> bytes:
-    """Answer a Zstandard frame of one block that is not compressed, which Python 3.11 knows nothing of (RFC 8878)."""
-    assert len(content) < 256
-    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(content)]) + (len(content) << 3 | 1).to_bytes(3, "little") + content

@@ -123,7 +123,7 @@ def test_no_role_may_more_than_log_in_and_what_its_group_may() -> None:
 
 
 def test_its_settings_are_those_of_the_other() -> None:
-    wanted = dict(re.findall(r"^([a-z_]+) = '?([^'\n]*)'?$", single("postgresql.conf"), re.MULTILINE))
+    wanted = dict(re.findall(r"^([a-z_.]+) = '?([^'\n]*)'?$", single("postgresql.conf"), re.MULTILINE))
     has = cluster()["postgresql"]["parameters"]
     assert all(isinstance(value, str) for value in has.values())
     assert set(has) == (set(wanted) - CNPG_S_OWN) | MORE

@@ -266,3 +266,20 @@ def _within(root: Path, place: str) -> Path:
         else:
             found /= part
     return found
+
+
+SCRIPTS = "/docker-entrypoint-initdb.d"
+
+
+def with_scripts(pod: Pod, folder: Path, scripts: dict[str, bytes], *, arguments: list[str]) -> Pod:
+    """Answer the pod with other scripts and arguments."""
+    for name, content in scripts.items():
+        (folder / name).write_bytes(content)
+    folder.chmod(0o755)
+    return replace(pod.without(SCRIPTS, Mount(folder, SCRIPTS, True)), arguments=arguments)
+
+
+def zst(content: bytes) -> bytes:
+    """Answer a Zstandard frame of one block that is not compressed, which Python 3.11 knows nothing of (RFC 8878)."""
+    assert len(content) < 256
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(content)]) + (len(content) << 3 | 1).to_bytes(3, "little") + content

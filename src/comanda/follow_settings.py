@@ -101,18 +101,29 @@ def follow(cluster: Cluster) -> list[str]:
         Their names.
 
     Raises:
-        FollowError: something could not be read or written. Those before it are rolled out.
+        FollowError: something could not be read or written. What could be is rolled out all the same.
     """
     mark = _mark([cluster.ask("GET", f"api/v1:{each}").get("data") or {} for each in SETTINGS])
-    rolled = []
+    rolled, failed = [], []
     for name in DEPLOYMENTS:
-        path = f"apis/apps/v1:deployments/{name}"
-        metadata = cluster.ask("GET", path)["spec"]["template"].get("metadata") or {}
-        if (metadata.get("annotations") or {}).get(ANNOTATION) == mark:
-            continue
-        cluster.ask("PATCH", path, {"spec": {"template": {"metadata": {"annotations": {ANNOTATION: mark}}}}})
-        rolled.append(name)
+        try:
+            if _roll_out(cluster, name, mark):
+                rolled.append(name)
+        except FollowError as error:
+            failed.append(str(error))  # that one is not there is no reason for the other to go on with old settings
+    if failed:
+        raise FollowError("; ".join(failed))
     return rolled
+
+
+def _roll_out(cluster: Cluster, name: str, mark: str) -> bool:
+    """Have a Deployment's pods made anew, if they were made for another mark; answer whether they were."""
+    path = f"apis/apps/v1:deployments/{name}"
+    metadata = cluster.ask("GET", path)["spec"]["template"].get("metadata") or {}
+    if (metadata.get("annotations") or {}).get(ANNOTATION) == mark:
+        return False
+    cluster.ask("PATCH", path, {"spec": {"template": {"metadata": {"annotations": {ANNOTATION: mark}}}}})
+    return True
 
 
 def _mark(settings: list[dict[str, str]]) -> str:

@@ -149,6 +149,13 @@ def test_who_was_not_rolled_out_is_the_next_time(server: ApiServer) -> None:
     assert follow(server.cluster) == ["comanda-worker"]
 
 
+def test_that_one_is_not_there_does_not_keep_the_other_from_following(server: ApiServer) -> None:
+    del server.objects[API]
+    with pytest.raises(FollowError, match="deployments/comanda-api: the API server answered 404"):
+        follow(server.cluster)
+    assert server.patched == [WORKER]
+
+
 @pytest.mark.parametrize("missing", [SECRET, CONFIG])
 def test_nothing_is_rolled_out_for_settings_that_are_not_there(server: ApiServer, missing: str) -> None:
     del server.objects[missing]

@@ -2,7 +2,7 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy cluster cluster-comanda test-cluster cluster-down cluster-env cluster-mark lock clean
+.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy cluster cluster-comanda test-cluster test-comanda cluster-down cluster-env cluster-mark lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
@@ -49,7 +49,7 @@ lint: ## Style and types: ruff, mypy, shellcheck
 	@$(PYTHON_RUN) -m ruff check .
 	@$(PYTHON_RUN) -m ruff format --check .
 	@$(PYTHON_RUN) -m mypy
-	@.venv/bin/shellcheck scripts/* infra/scripts/*
+	@.venv/bin/shellcheck scripts/* infra/scripts/* $$(find tests -name "*.sh")
 
 format: ## Put the code into its format
 	@sh scripts/venv dev
@@ -78,7 +78,13 @@ cluster-comanda: cluster ## Comanda on it: image, every manifest as shipped, sam
 
 test-cluster: ## The tests that want the cluster, as test-all runs them; one that is up is left up
 	@sh scripts/venv dev
+	@sh scripts/tools-for-tests
 	@exec sh scripts/test-on-cluster $(ARGS)
+
+test-comanda: ## Of these only those of Comanda on the cluster
+	@sh scripts/venv dev
+	@sh scripts/tools-for-tests
+	@exec sh scripts/test-on-cluster --comanda $(ARGS)
 
 cluster-down: ## End it, and leave nothing of it
 	@sh scripts/venv dev

@@ -1,0 +1,169 @@
+"""Comanda as it runs on the cluster, and what a test says to it from outside."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import facts
+from tests.cluster.layout import CLONE, layout
+from tests.cluster.machine import Failed
+from tests.cluster.objects import Json, Kubectl
+from tests.cluster.suite.kube import until
+
+PATIENCE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What somebody answered over HTTP: its status, its body read as JSON where it is that."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True)
+class House:
+    """A diner on the cluster.
+
+    Args:
+        facts: how it is reached, as `make cluster-comanda` wrote it.
+    """
+
+    facts: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def standing(cls) -> "House":
+        """Answer the one that is there.
+
+        Raises:
+            Failed: there is none.
+        """
+        found = facts.read(layout())
+        if "api" not in found:
+            raise Failed("Comanda is not on the cluster: make cluster-comanda")
+        return cls(found)
+
+    @property
+    def kube(self) -> Kubectl:
+        """kubectl at its cluster."""
+        return Kubectl(Path(self.facts["kubectl"]), Path(self.facts["kubeconfig"]))
+
+    def call(self, method: str, path: str, body: object = None, *, role: str = "", at: str = "api") -> Answer:
+        """Send a request and answer what came, whatever its status.
+
+        Args:
+            role: whose key goes with it: `staff`, `manager`, or nobody's.
+            at: through which way: `api` (the load balancer), `ops`, `sandbox`.
+        """
+        headers = {"Content-Type": "application/json"}
+        if role:
+            headers["Authorization"] = f"Bearer {self.facts[f'{role}_key']}"
+        if at == "sandbox":
+            headers["Authorization"] = f"Bearer {self.facts['sandbox_token']}"
+        if method == "POST" and path == "/v1/orders":
+            headers["Idempotency-Key"] = secrets.token_urlsafe(24)
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.facts[at] + path, data, headers, method=method)  # noqa: S310 - loopback
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as came:  # noqa: S310
+                return Answer(came.status, _read(came.read()))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, _read(error.read()))
+
+    def order(self, *, quantity: int = 1, notes: str | None = None) -> Json:
+        """Order the first product that is available; answer the order's document."""
+        menu = self.call("GET", "/v1/menu").body
+        product = next(each for group in menu["categories"] for each in group["products"] if each["available"])
+        item = {"product_id": product["id"], "quantity": quantity, "notes": notes}
+        answer = self.call("POST", "/v1/orders", {"items": [item]})
+        assert answer.status == 201, answer
+        document: Json = answer.body
+        return document
+
+    def document(self, order: Json) -> Json:
+        """Answer an order's document as it is now."""
+        answer = self.call("GET", f"/v1/orders/{order['id']}")
+        assert answer.status == 200, answer
+        document: Json = answer.body
+        return document
+
+    def pay(self, order: Json) -> Json:
+        """Pay an order's Pix at the provider, as soon as there is one; answer the document that had it."""
+        document: Json = until("a Pix to pay", lambda: _with_pix(self.document(order)))
+        number = document["payment"]["provider_payment_id"]
+        answer = self.call("POST", f"/_sandbox/payments/{number}/pay", at="sandbox")
+        assert answer.status == 200, answer
+        return document
+
+    def until_status(self, order: Json, status: str, seconds: float = 15) -> Json:
+        """Wait until an order has come to a status; answer its document.
+
+        Raises:
+            AssertionError: it does not, in time.
+        """
+
+        def come() -> Json | None:
+            found = self.document(order)
+            return found if found["status"] == status else None
+
+        document: Json = until(status, come, seconds)
+        return document
+
+    def charges(self, order: str) -> list[Json]:
+        """Answer the provider's payments of an order, from its own ledger."""
+        found: list[Json] = self.call("GET", f"/v1/payments/search?external_reference={order}", at="sandbox").body[
+            "results"
+        ]
+        return found
+
+    def pods(self, app: str, namespace: str = "comanda") -> list[Json]:
+        """Answer the pods of an app that are not on their way out."""
+        found: list[Json] = self.kube.get(
+            f"--namespace={namespace}", "pods", f"--selector=app.kubernetes.io/name={app}"
+        )
+        return [each for each in found if "deletionTimestamp" not in each["metadata"]]
+
+    def rolled_out(self, what: str, namespace: str = "comanda", seconds: int = 240) -> None:
+        """Wait until a workload has all its pods as they should be."""
+        self.kube(f"--namespace={namespace}", "rollout", "status", what, f"--timeout={seconds}s")
+
+    def psql(self, statement: str, *, namespace: str = "comanda-db", database: str = "comanda") -> str:
+        """Answer what the database says to its superuser, who comes by the socket in its pod alone."""
+        psql = ("psql", "--username=postgres", f"--dbname={database}", "--no-align", "--tuples-only", "--no-psqlrc")
+        return self.kube(
+            f"--namespace={namespace}", "exec", "database-0", "--", *psql, f"--command={statement}"
+        ).strip()
+
+    def deploy(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+        """Run `comanda-deploy` as an operator whose shell has what `make cluster-env` prints; answer what it says."""
+        environment = {
+            "PYTHONPATH": str(CLONE / "src"),
+            "HOME": os.environ.get("HOME", "/"),
+            **facts.environment(self.facts),
+        }
+        command = [sys.executable, "-m", "comanda_deploy", *arguments]
+        done = subprocess.run(
+            command, env=environment, cwd=CLONE, capture_output=True, text=True, check=False, timeout=600
+        )
+        assert done.returncode in codes, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+def _with_pix(document: Json) -> Json | None:
+    return document if document["payment"]["pix"] else None
+
+
+def _read(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_float=Decimal)
+    except ValueError:
+        return body.decode(errors="replace")

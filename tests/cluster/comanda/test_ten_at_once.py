@@ -1,0 +1,99 @@
+"""Ten API pods that start at once on an empty database migrate it once, and run the image by its digest."""
+
+import base64
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comanda.database.migrate import migrations
+from tests.cluster.cache import binary
+from tests.cluster.comanda.copying import copied
+from tests.cluster.comanda.house import House
+from tests.cluster.machine import run
+from tests.cluster.objects import Json
+from tests.cluster.suite.kube import FOREIGN
+
+SUFFIX = "-copy"
+PODS = 10
+
+
+@pytest.fixture
+def digest(house: House) -> str:
+    """The digest of our image, pushed as an operator's tool pushes it: into a registry of one's own."""
+    crane, registry = str(binary("crane")), house.facts["registry"]
+    run(crane, "copy", f"{registry}/library/comanda-api:0.1.0", f"{registry}/comanda-api:copy", "--insecure")
+    return run(crane, "digest", f"{registry}/comanda-api:copy", "--insecure").strip()
+
+
+@pytest.fixture
+def database_of_its_own(house: House, digest: str, tmp_path: Path) -> Iterator[list[Json]]:
+    """A copy's database, running and empty; answers what else the copy has, to be applied."""
+    objects = copied(tmp_path / "deployment", SUFFIX, f"{FOREIGN}/comanda-api:copy@{digest}")
+    passwords = {
+        f"{name}_PASSWORD": secrets.token_urlsafe(16) for name in ("SUPERUSER", "OWNER", "API_A", "API_B", "METRICS")
+    }
+    host = f"database.comanda-db{SUFFIX}.svc:5432/comanda"
+    live = house.kube.get("--namespace=comanda", "secret", "comanda-api")["data"]
+    settings = {name: base64.b64decode(value).decode() for name, value in live.items()}
+    settings["DATABASE_URL"] = f"postgresql://comanda_api_a:{passwords['API_A_PASSWORD']}@{host}"
+    owner = {"MIGRATION_DATABASE_URL": f"postgresql://comanda_owner:{passwords['OWNER_PASSWORD']}@{host}"}
+    namespaces = [each for each in objects if each["kind"] == "Namespace"]
+    of_database = [each for each in objects if each["metadata"].get("namespace") == f"comanda-db{SUFFIX}"]
+    try:
+        house.kube.apply(namespaces)
+        house.kube.apply(
+            [
+                _secret("database", f"comanda-db{SUFFIX}", passwords),
+                _secret("comanda-api", f"comanda{SUFFIX}", settings),
+                _secret("comanda-migration", f"comanda{SUFFIX}", owner),
+                *of_database,
+            ]
+        )
+        house.rolled_out("statefulset/database", f"comanda-db{SUFFIX}")
+        yield [each for each in objects if each["metadata"].get("namespace") == f"comanda{SUFFIX}"]
+    finally:
+        _let_go_of_the_disk(house)
+        house.kube("delete", "namespace", *(each["metadata"]["name"] for each in namespaces), "--timeout=120s")
+
+
+def test_ten_pods_migrate_once(house: House, database_of_its_own: list[Json], digest: str) -> None:
+    [deployment] = [each for each in database_of_its_own if each["metadata"]["name"] == "comanda-api" and _runs(each)]
+    deployment["spec"]["replicas"] = PODS
+    house.kube.apply(database_of_its_own)
+    house.rolled_out("deployment/comanda-api", f"comanda{SUFFIX}")
+
+    pods = house.pods("comanda-api", f"comanda{SUFFIX}")
+    assert len(pods) == PODS
+    restarts = [each["restartCount"] for pod in pods for each in pod["status"]["initContainerStatuses"]]
+    assert restarts == [0] * PODS, "one did not wait for the others"
+    said = Counter(
+        house.kube(
+            f"--namespace=comanda{SUFFIX}", "logs", pod["metadata"]["name"], "--container=migrate", "--tail=1"
+        ).strip()
+        for pod in pods
+    )
+    names = [name for name, _ in migrations()]
+    assert said == {f"{len(names)} migrations applied": 1, "nothing to migrate": PODS - 1}
+    applied = house.psql("SELECT name FROM schema_migrations ORDER BY name", namespace=f"comanda-db{SUFFIX}")
+    assert applied.split() == names
+    running = {each["imageID"].rpartition("@")[2] for pod in pods for each in pod["status"]["containerStatuses"]}
+    assert running == {digest}
+
+
+def _let_go_of_the_disk(house: House) -> None:
+    """Have the copy's disk deleted with its claim: as shipped it would be kept."""
+    claims = house.kube.get(f"--namespace=comanda-db{SUFFIX}", "persistentvolumeclaims")
+    for volume in filter(None, (claim["spec"].get("volumeName") for claim in claims)):
+        house.kube("patch", "persistentvolume", volume, '--patch={"spec":{"persistentVolumeReclaimPolicy":"Delete"}}')
+
+
+def _runs(body: Json) -> bool:
+    return bool(body["kind"] == "Deployment")
+
+
+def _secret(name: str, namespace: str, values: dict[str, str]) -> Json:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}

@@ -105,6 +105,7 @@ def test_the_settings_say_what_a_new_group_is_and_the_database_is_never_on_spot(
             of(GENERAL_B, labels={"comanda/node-group": "database"}),
             [f"change node group {GENERAL_B}: label comanda/node-group=general"],
         ),
+        (of(DATABASE, repaired=False), [f"change node group {DATABASE}: silent nodes are replaced"]),
         (of(GENERAL_B, tagged=False), [f"change node group {GENERAL_B}: tag Project"]),
         (
             of(GENERAL_B, template_version="3"),
@@ -146,6 +147,18 @@ def test_how_many_nodes_run_is_moved_only_where_it_would_lie_outside(account: Ac
         group["scalingConfig"] = {"minSize": 1, "maxSize": 9, "desiredSize": desired}
         account.apply([named("nodes")], nodes={"min_per_zone": 2, "max_per_zone": 4})
         assert group["scalingConfig"] == {"minSize": 2, "maxSize": 4, "desiredSize": expected}
+
+
+def test_a_node_that_falls_silent_is_replaced_by_eks_in_old_groups_too(account: Account) -> None:
+    """Until its instance is gone Kubernetes cannot know that the database's pod is, and starts no second one."""
+    steps = [named("network"), named("cluster"), named("nodes")]
+    account.apply(steps)
+    groups = account.bed.eks.clusters["comanda"].groups
+    assert [each.body["nodeRepairConfig"] for each in groups.values()] == 3 * [{"enabled": True}]
+    del groups[DATABASE].body["nodeRepairConfig"]
+    assert account.apply([named("nodes")]) == [f"change node group {DATABASE}: silent nodes are replaced"]
+    assert groups[DATABASE].body["nodeRepairConfig"] == {"enabled": True}
+    assert account.plan([named("nodes")]) == []
 
 
 @pytest.mark.parametrize("status", ["CREATING", "UPDATING", "DELETING"])

@@ -31,6 +31,10 @@ from comanda_deploy.step import Change, Kind, Step
 
 CREATION, UPDATE, ROLLING, DELETION = 180, 60, 900, 300
 TAGGED_WITH_A_NODE = ("instance", "volume", "network-interface")
+REPAIR = {"enabled": True}
+"""EKS replaces a node whose kubelet has been silent for 30 minutes (EKS User Guide, "Automatically repair nodes"). What
+ran there is known to be gone only with its instance: until then the database's pod, and its disk, go nowhere.
+"""
 AMI = {"x86_64": "AL2023_x86_64_STANDARD", "arm64": "AL2023_ARM_64_STANDARD"}
 
 
@@ -92,6 +96,7 @@ class Standing:
     tagged: bool = True
     arn: str = ""
     issues: tuple[str, ...] = ()
+    repaired: bool = True
 
 
 @dataclass(frozen=True)
@@ -286,6 +291,9 @@ def _mended(group: Group, standing: Standing, facts: NodesFacts) -> Iterator[Cha
         detail = f"label {NODE_GROUP_LABEL}={group.role}"
         do = partial(_configure, name=group.name, labels=labels)
         yield Change(Kind.CHANGE, what, detail, expected_seconds=UPDATE, do=do)
+    if not standing.repaired:
+        do = partial(_configure, name=group.name, nodeRepairConfig=REPAIR)
+        yield Change(Kind.CHANGE, what, "silent nodes are replaced", expected_seconds=UPDATE, do=do)
     if not standing.tagged:
         yield Change(Kind.CHANGE, what, f"tag {TAG}", do=partial(_tag, arn=standing.arn))
     if standing.version != facts.cluster:
@@ -394,6 +402,7 @@ def _groups(context: Context) -> dict[str, Standing]:
             template_version=each.get("launchTemplate", {}).get("version", ""),
             tagged=each.get("tags", {}).get(TAG) == TAG_VALUE,
             arn=each["nodegroupArn"],
+            repaired=each.get("nodeRepairConfig", {}).get("enabled", False),
             issues=tuple(f"{one['code']}: {one['message']}" for one in each.get("health", {}).get("issues", [])),
         )
     return found
@@ -441,6 +450,7 @@ def _create(context: Context, group: Group) -> None:
         amiType=_ami(facts),
         scalingConfig={"minSize": group.minimum, "maxSize": group.maximum, "desiredSize": group.minimum},
         updateConfig={"maxUnavailable": 1},
+        nodeRepairConfig=REPAIR,
         labels={NODE_GROUP_LABEL: group.role},
         launchTemplate={"name": LAUNCH_TEMPLATE, "version": facts.template_version},
         tags=tags(),

@@ -47,6 +47,7 @@ class NodeGroups(State):
             "taints": more.get("taints") or [],
             "health": {"issues": []},
             "updateConfig": more.get("update_config") or {"maxUnavailable": 1},
+            "nodeRepairConfig": more.get("node_repair_config") or {"enabled": False},
             "tags": more.get("tags") or {},
         }
         if template:
@@ -130,6 +131,8 @@ class NodeGroups(State):
             group.body["scalingConfig"] = scaling
             if changes.get("update_config"):
                 group.body["updateConfig"] = changes["update_config"]
+            if changes.get("node_repair_config"):
+                group.body["nodeRepairConfig"] = changes["node_repair_config"]
             labels = changes.get("labels") or {}
             group.body["labels"].update(labels.get("addOrUpdateLabels") or {})
             for label in labels.get("removeLabels") or []:

@@ -24,7 +24,7 @@ class Verdict(StrEnum):
     MISSING = "the account's registry has no such image"
     NAMELESS = "it names no registry, and EKS's nodes would look for it at Docker Hub"
     NO_REPOSITORY = "it was not pushed yet: the account has no image repository"
-    ELSEWHERE = "it is in another registry, where nobody looked"
+    ELSEWHERE = "it is in another registry or repository, where nobody looked"
     AS_NODES_KNOW = "it names no registry: the nodes must have one for it"
 
     @property
@@ -60,10 +60,10 @@ def newest(context: Context) -> Image | None:
 def verdicts(context: Context, images: Iterable[str]) -> dict[str, Verdict]:
     """Answer what is known of images.
 
-    The rule: an image under the account's own registry must be there. One that names no registry cannot be had by
-    EKS's nodes; where AWS is emulated the nodes are not EKS's, and may have a mirror for it. Of other registries
-    nobody knows who may read them. Before there is a repository nothing can have been pushed, and no plan is held up
-    by that.
+    The rule: an image in our repository of the account's own registry must be there. One that names no registry cannot
+    be had by EKS's nodes; where AWS is emulated the nodes are not EKS's, and may have a mirror for it. Of other
+    registries and repositories nobody knows who may read them. Before there is a repository nothing can have been
+    pushed, and no plan is held up by that.
     """
     return {image: _verdict(context, image) for image in images}
 
@@ -72,7 +72,8 @@ def _verdict(context: Context, image: str) -> Verdict:
     host = image.partition("/")[0] if "/" in image else ""
     of_ecr = OF_ECR.fullmatch(host)
     own = of_ecr is not None and (of_ecr["account"], of_ecr["region"]) == (context.account_id, context.region)
-    if not own and HAS_A_HOST.fullmatch(host):
+    repository = image.removeprefix(f"{host}/").partition("@")[0].partition(":")[0]
+    if HAS_A_HOST.fullmatch(host) and not (own and repository == REPOSITORY):
         return Verdict.ELSEWHERE
     if not own and not context.in_aws:
         return Verdict.AS_NODES_KNOW

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
-from comanda_deploy.errors import DeployError
+from comanda_deploy.errors import DeployError, NotFromHereError
 from comanda_deploy.settings import Settings
 
 CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=30, user_agent_extra="comanda-deploy")
@@ -122,11 +122,13 @@ class Context:
         """Run a command and answer what it said, whatever its exit code.
 
         Raises:
-            DeployError: it is not installed, or took longer than `timeout` seconds.
+            NotFromHereError: it is not installed.
+            DeployError: it took longer than `timeout` seconds.
         """
         where = self.which(command[0])
         if where is None:
-            raise DeployError(f"{command[0]} is not installed: run infra/scripts/eks-cluster-deploy.sh setup-env")
+            mend = "run infra/scripts/eks-cluster-deploy.sh setup-env"
+            raise NotFromHereError(f"{command[0]} is not installed: {mend}")
         try:
             return subprocess.run(  # noqa: S603 - our own commands, never through a shell
                 [str(where), *command[1:]],

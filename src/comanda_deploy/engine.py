@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from comanda_deploy.aws_errors import code_of, explain, is_lost, is_throttled
 from comanda_deploy.context import Context
-from comanda_deploy.errors import DeployError
+from comanda_deploy.errors import DeployError, PassingError
 from comanda_deploy.step import Change, Kind, Step
 
 PASSES = 20
@@ -22,7 +22,7 @@ PASSES = 20
 SEEN_WITHIN = timedelta(seconds=90)
 """How long AWS may take to show what it has done: eventual consistency is a matter of seconds."""
 HEARD_WITHIN = timedelta(seconds=45)
-"""How long a change is tried again whose ground AWS has not heard of yet, or whose answer was lost."""
+"""How long a change is tried again whose ground AWS has not heard of yet, or whose answer was lost or is passing."""
 LOST = 5.0
 """Seconds until the look after a lost answer: what was made all the same must be seen, or it is made twice."""
 LONGEST_WAIT = timedelta(minutes=15)
@@ -133,8 +133,9 @@ def steadily(context: Context, look: Callable[[], Seen]) -> Seen:
 
 
 def _look(context: Context, step: Step[Any], *, removal: bool, done: list[Change]) -> list[Change]:
+    observe = step.observe_removal if removal else step.observe
     try:
-        facts = steadily(context, lambda: step.observe(context))
+        facts = steadily(context, lambda: observe(context))
     except Exception as error:
         raise Failure(step, None, explain(error), done) from error
     decide = step.decide_removal if removal else step.decide
@@ -224,7 +225,7 @@ def _make(context: Context, step: Step[Any], change: Change, done: list[Change],
             change.do(context)
     except Exception as error:
         code = code_of(error) if isinstance(error, ClientError) else ""
-        lost = is_lost(error)
+        lost = is_lost(error) or isinstance(error, PassingError)
         if waited > HEARD_WITHIN or not (lost or code.endswith(NOT_SEEN_YET + THERE_ALREADY)):
             raise Failure(step, change, explain(error), done) from error
         if lost:

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from comanda_deploy import pod_identity
+from comanda_deploy import kubectl, pod_identity
 from comanda_deploy.context import Context
-from comanda_deploy.errors import DeployError
+from comanda_deploy.errors import DeployError, NotFromHereError
 from comanda_deploy.names import CLUSTER
 from comanda_deploy.pod_identity import Identity, IdentityFacts
 from comanda_deploy.step import Change, Kind
@@ -19,7 +19,9 @@ from comanda_deploy.step import Change, Kind
 VALUES = Path(__file__).parents[2] / "infra" / "helm"
 WAIT_SECONDS = 300
 UNASKED = "the cluster could not be asked"
-"""What is said of a release where nobody knows from here whether it is as it should be."""
+"""What is said of a release where nobody knows whether it is as it should be."""
+UNASKED_HERE = f"{UNASKED} from this machine"
+"""The same where the machine is at fault, and nothing speaks against the cluster."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,14 @@ class ReleaseFacts:
     """A release as it is.
 
     Args:
-        asked: whether the cluster could be asked; trouble: why not.
+        asked: whether the cluster could be asked; trouble: why not; here: whether this machine is why.
         chart: name and version, "" if it is not installed. values: as canonical JSON.
         settings: values that depend on what is there, by their path in the chart.
     """
 
     asked: bool = False
     trouble: str = ""
+    here: bool = False
     chart: str = ""
     status: str = ""
     values: str = ""
@@ -85,7 +88,8 @@ def observe(context: Context, release: Release, settings: Mapping[str, Any]) -> 
             return ReleaseFacts(True, settings=settings, identities=identities)
         values = _helm(context, "get", "values", release.name, "--namespace", release.namespace, "--output", "json")
     except DeployError as error:
-        return ReleaseFacts(False, str(error), settings=settings, identities=identities)
+        here = isinstance(error, NotFromHereError) or bool(kubectl.where(context).trouble)
+        return ReleaseFacts(False, str(error), here, settings=settings, identities=identities)
     return ReleaseFacts(
         True,
         chart=found[0]["chart"],
@@ -102,7 +106,8 @@ def decide(release: Release, facts: ReleaseFacts) -> Iterator[Change]:
     do = partial(_install, release=release, settings=facts.settings)
     version = f"{release.chart}-{release.version}"
     if facts.trouble:
-        yield Change(Kind.LATER, release.what, f"{version}: {UNASKED}: {facts.trouble}")
+        why = UNASKED_HERE if facts.here else UNASKED
+        yield Change(Kind.LATER, release.what, f"{version}: {why}: {facts.trouble}")
     elif not facts.chart:
         # A plan needs no cluster: without one, what is to come is said all the same.
         yield Change(Kind.CREATE, release.what, version, expected_seconds=60, do=do)
@@ -151,7 +156,7 @@ def _helm(context: Context, *arguments: str) -> str:
     answer = context.run(["helm", "--kube-context", CLUSTER, *arguments], timeout=WAIT_SECONDS + 30)
     if answer.returncode:
         said = " ".join((answer.stderr or answer.stdout).split())[:400]
-        raise DeployError(f"helm {arguments[0]} failed: {said}: see kubectl get pods --all-namespaces")
+        raise kubectl.failed(answer, f"helm {arguments[0]} failed: {said}: see kubectl get pods --all-namespaces")
     return answer.stdout
 
 

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from comanda_deploy.context import Context
-from comanda_deploy.errors import DeployError
+from comanda_deploy.errors import DeployError, PassingError
 from comanda_deploy.names import CLUSTER
 from comanda_deploy.steps.kubeconfig import Kubeconfig, knows_the_cluster
 
 KUBECTL = ("kubectl", "--context", CLUSTER)
 PATIENCE = 60
 """Seconds in which a whole folder of manifests has been looked at or applied."""
+NO_WEBHOOK = "failed calling webhook"
+"""What the API server says where somebody who must look at an object first does not answer."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,13 @@ def answer_of(context: Context, *arguments: str, standard_input: str | None = No
     """
     answer = run(context, *arguments, standard_input=standard_input)
     if answer.returncode:
-        raise DeployError(f"kubectl {arguments[0]} failed: {said(answer)}")
+        raise failed(answer, f"kubectl {arguments[0]} failed: {said(answer)}")
     return answer.stdout
+
+
+def failed(answer: subprocess.CompletedProcess[str], text: str) -> DeployError:
+    """Answer what is to be raised of a command that failed, kubectl or helm: a webhook is often only just starting."""
+    return PassingError(text) if NO_WEBHOOK in answer.stderr else DeployError(text)
 
 
 def said(answer: subprocess.CompletedProcess[str]) -> str:

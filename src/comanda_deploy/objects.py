@@ -6,7 +6,7 @@ Differences are `kubectl diff`'s: it knows defaults and what was applied before,
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,12 @@ NOT_OURS = {
     *(f"metadata.{each}" for each in ("generation", "resourceVersion", "managedFields", "creationTimestamp", "uid")),
 }
 """What the API server writes."""
-REFUSED = re.compile(r"is invalid:|\((BadRequest|Invalid|Forbidden|Conflict|NotFound)\)|validating|denied the request")
+REFUSED = re.compile(r"is invalid:|\((BadRequest|Invalid|Forbidden)\)|validating|denied the request")
 """What kubectl says where the object itself is at fault, and not the way to the cluster."""
+PASSING = re.compile(r"\((Conflict|NotFound)\)")
+"""What it says where somebody else was at the same object: at the next look it is otherwise."""
+LOOKS = 2
+"""How often it is looked at such an object."""
 SHOWN = 3
 """How many fields of an object are named before it says how many more there are."""
 
@@ -98,14 +102,18 @@ class Found:
 
     Args:
         fields: in which the manifest differs from it, by their paths. refused: why the manifest cannot be applied.
+        unseen: why it could not be compared, which says nothing of the others.
         by_hand: the manifest is as it was when it was last applied: so what differs was changed in the cluster.
+        added: what of its pods stands in no manifest, and is left by applying it.
         deleting: since when it is on its way out, as Kubernetes writes times; "" if it is not.
     """
 
     body: Json = field(compare=False, repr=False)
     fields: tuple[str, ...] = ()
     refused: str = ""
+    unseen: str = ""
     by_hand: bool = False
+    added: tuple[str, ...] = ()
     deleting: str = ""
 
     @property
@@ -178,8 +186,11 @@ def key_of(body: Json) -> Key:
     return group, str(body["kind"]), "" if namespace == "default" else namespace, str(metadata["name"])
 
 
-def look(context: Context, objects: Sequence[Object]) -> Look:
+def look(context: Context, objects: Sequence[Object], *, compare: bool = True) -> Look:
     """Ask the cluster for the objects, and how they differ from their manifests.
+
+    Args:
+        compare: False where it matters only which of them are there.
 
     Raises:
         DeployError: the cluster cannot be asked.
@@ -189,15 +200,15 @@ def look(context: Context, objects: Sequence[Object]) -> Look:
         each.key: Found(
             bodies[each.key],
             by_hand=_as_applied(each, bodies[each.key]),
+            added=_added(each, bodies[each.key]),
             deleting=bodies[each.key]["metadata"].get("deletionTimestamp", ""),
         )
         for each in objects
         if each.key in bodies
     }
     compared = [each for each in objects if each.key in found and not found[each.key].deleting]
-    for key, (fields, refused) in _differences(context, compared).items():
-        before = found[key]
-        found[key] = Found(before.body, fields, refused, before.by_hand)
+    for key, difference in _differences(context, compared if compare else []).items():
+        found[key] = replace(found[key], **difference)
     return Look(found, unknown)
 
 
@@ -235,11 +246,30 @@ def _documents(objects: Sequence[Object]) -> str:
 
 
 def _as_applied(each: Object, live: Json) -> bool:
-    applied = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    applied = _last_applied(live)
+    return bool(applied) and _essence(applied) == _essence(each.body)
+
+
+def _last_applied(live: Json) -> Json:
     try:
-        return applied is not None and _essence(json.loads(applied)) == _essence(each.body)
+        applied = json.loads((live["metadata"].get("annotations") or {}).get(LAST_APPLIED) or "{}")
     except ValueError:
-        return False
+        return {}
+    return applied if isinstance(applied, dict) else {}
+
+
+def _added(each: Object, live: Json) -> tuple[str, ...]:
+    """Answer what a hand has added to the pods: applying leaves what it never brought, and so does diff."""
+    known = {*_parts(each), *_parts(replace(each, body=_last_applied(live)))}
+    return tuple(part for part in _parts(replace(each, body=live)) if part not in known)
+
+
+def _parts(each: Object) -> Iterator[str]:
+    """Answer the containers of its pods, and their environment's variables, by name."""
+    for those in ("initContainers", "containers"):
+        for container in each.pods.get(those) or ():
+            yield f"container {container.get('name')}"
+            yield from (f"{one.get('name')} in {container.get('name')}'s env" for one in container.get("env") or ())
 
 
 def _essence(body: Json) -> Json:
@@ -248,24 +278,28 @@ def _essence(body: Json) -> Json:
     return {**{key: value for key, value in body.items() if key != "status"}, "metadata": metadata}
 
 
-def _differences(context: Context, objects: Sequence[Object]) -> dict[Key, tuple[tuple[str, ...], str]]:
-    """Answer, by object, the fields in which it differs, or why it cannot be applied; nothing for one that is equal."""
+def _differences(context: Context, objects: Sequence[Object], looks: int = 1) -> dict[Key, Json]:
+    """Answer, by object, what is found of how it differs, as `Found` names it; nothing for one that is equal."""
     if not objects:
         return {}
     answer = kubectl.run(context, "diff", "--filename", "-", standard_input=_documents(objects), environment=DIFF)
     if answer.returncode > 1:
-        said = kubectl.said(answer)
-        if not REFUSED.search(said):
+        said, why = kubectl.said(answer), answer.stderr
+        passing, unseen = PASSING.search(why), kubectl.NO_WEBHOOK in why
+        if not (passing or unseen or REFUSED.search(why)):
             raise DeployError(f"kubectl diff failed: {said}")
-        if len(objects) == 1:
-            return {objects[0].key: ((), said)}
-        # It ends at the first that is refused: each is asked for alone.
-        return {key: found for each in objects for key, found in _differences(context, [each]).items()}
-    found = {}
+        if len(objects) > 1:
+            # It ends at the first that fails: each is asked for alone.
+            return {key: found for each in objects for key, found in _differences(context, [each]).items()}
+        if passing and not unseen and looks < LOOKS:
+            context.sleep(looks)
+            return _differences(context, objects, looks + 1)
+        return {objects[0].key: {"unseen" if passing or unseen else "refused": said}}
+    found: dict[Key, Json] = {}
     for live, merged in _sides(answer.stdout):
         fields = tuple(path for path in paths(live, merged) if path not in NOT_OURS)
         if fields:
-            found[key_of(merged)] = (fields, "")
+            found[key_of(merged)] = {"fields": fields}
     return found
 
 

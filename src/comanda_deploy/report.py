@@ -35,7 +35,8 @@ def as_text(plans: Sequence[StepPlan]) -> str:
         lines.append(f"{each.step.name}: {each.step.about}" if each.to_do else f"{each.step.name}: unchanged")
         for change in each.changes:
             lines.append(f"  {SIGNS[change.kind]} {change.kind:7} {described(change)}")
-            lines += [f"              {mend}" for mend in change.mend]
+            if change.do is None:  # what is made says its mend only where it does not come about
+                lines += [f"              {mend}" for mend in change.mend]
     total = counts(plans)
     lines.append("")
     lines.append(

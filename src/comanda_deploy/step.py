@@ -37,7 +37,7 @@ class Change:
         what: the thing, as AWS's console names it: "subnet comanda-public-a".
         detail: what of it, in a few words: "10.20.0.0/20 in sa-east-1a".
         expected_seconds: how long AWS usually takes, for what is waited for.
-        mend: for what is refused, or may be waited for in vain: the steps by hand, one a line.
+        mend: for what is refused, or may be made or waited for in vain: the steps by hand, one a line.
         do: makes the change; it may use what the facts held that it was decided on. None for what is not ours to do.
     """
 
@@ -80,6 +80,14 @@ class Step(ABC, Generic[Facts]):
         Raises:
             DeployError: it cannot be read, with the mend.
         """
+
+    def observe_removal(self, context: Context) -> Facts:
+        """Read what `decide_removal` goes by, where that is less than all.
+
+        Raises:
+            DeployError: it cannot be read, with the mend.
+        """
+        return self.observe(context)
 
     @abstractmethod
     def decide(self, settings: Settings, facts: Facts) -> list[Change]:

@@ -60,6 +60,11 @@ def is_ready(body: Json) -> bool:
     return min(int(status.get("availableReplicas", 0)), updated) >= wanted
 
 
+def is_paused(body: Json) -> bool:
+    """Answer whether somebody has halted a Deployment's rollout: it comes to no end until that is taken back."""
+    return bool(body["kind"] == "Deployment" and (body.get("spec") or {}).get("paused"))
+
+
 def running(context: Context) -> list[Running]:
     """Answer which images of ours run, those of most pods first.
 
@@ -119,7 +124,18 @@ def _warning(context: Context, pod: Json) -> str:
     of_pod = f"involvedObject.name={metadata['name']},type=Warning"
     arguments = ("--namespace", metadata.get("namespace", "default"), "--field-selector", of_pod, "--output", "json")
     found = items(kubectl.answer_of(context, "get", "events", *arguments))
-    return _in_words(max(found, key=lambda each: str(each.get("lastTimestamp")))) if found else ""
+    return _in_words(max(found, key=_seen_at)) if found else ""
+
+
+def _seen_at(event: Mapping[str, Any]) -> str:
+    """Answer when an event was last seen: what came by events.k8s.io has no lastTimestamp."""
+    times = (
+        (event.get("series") or {}).get("lastObservedTime"),
+        *(event.get(each) for each in ("lastTimestamp", "eventTime")),
+        (event.get("metadata") or {}).get("creationTimestamp"),
+    )
+    # Some in seconds, some in microseconds: without its Z a text goes before one that is longer.
+    return next((str(each).removesuffix("Z") for each in times if each), "")
 
 
 def _why(pod: Json) -> str:

@@ -117,6 +117,9 @@ def test_without_a_cluster_all_is_to_be_made_and_one_that_does_not_answer_is_sai
     assert decided(folder, silent) == [
         f"later manifests of {tmp_path.name}/api: the cluster could not be asked: no such host"
     ]
+    assert decided(folder, replace(silent, here=True)) == [
+        f"later manifests of {tmp_path.name}/api: the cluster could not be asked from this machine: no such host"
+    ]
 
 
 def test_what_needs_a_kind_that_is_missing_waits_with_all_that_follows_it(tmp_path: Path) -> None:
@@ -154,9 +157,10 @@ def test_a_change_names_its_fields_and_whether_a_hand_made_it(tmp_path: Path) ->
 def test_what_cannot_be_changed_in_place_is_refused_with_the_way_by_hand(tmp_path: Path) -> None:
     folder = put(tmp_path, a1=[DATABASE])
     facts = facts_of(folder)
-    found = {facts.wanted[0].key: Found(DATABASE, refused="it is invalid: spec: Forbidden")}
+    why = "spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden"
+    found = {facts.wanted[0].key: Found(DATABASE, refused=why)}
     (change,) = step_of(folder).decide(USUAL, replace(facts, found=found))
-    assert (change.kind, change.detail) == (Kind.REFUSED, "it is invalid: spec: Forbidden")
+    assert (change.kind, change.detail) == (Kind.REFUSED, why)
     assert change.mend[0] == f"mend {folder}/1.yaml"
     assert (
         "kubectl --context comanda delete statefulset.apps database --namespace comanda --cascade=orphan"
@@ -188,7 +192,7 @@ def test_what_is_being_deleted_or_does_not_run_yet_is_waited_for(tmp_path: Path)
         # What runs already is not to be applied: nothing else must wait for it.
         (Verdict.MISSING, True, f"note image {IMAGE}: the account's registry has no such image: no new pod of it can "),
         (Verdict.NO_REPOSITORY, False, f"note image {IMAGE}: it was not pushed yet: the account has no image reposit"),
-        (Verdict.ELSEWHERE, False, f"note image {IMAGE}: it is in another registry, where nobody looked"),
+        (Verdict.ELSEWHERE, False, f"note image {IMAGE}: it is in another registry or repository, where nobo"),
         (Verdict.AS_NODES_KNOW, False, f"note image {IMAGE}: it names no registry: the nodes must have one for it"),
     ],
 )

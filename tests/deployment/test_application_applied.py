@@ -168,7 +168,8 @@ def test_a_cluster_that_cannot_be_asked_is_no_crash_and_nothing_is_touched(
     cluster.apply([step])
     meddle(cluster)
     (shown,) = cluster.plan([step])
-    assert shown.startswith(f"later manifests of {tmp_path.name}/api: the cluster could not be asked: ")
+    here = "the cluster could not be asked from this machine"
+    assert shown.startswith(f"later manifests of {tmp_path.name}/api: {here}: ")
     assert why in shown
     assert cluster.destroy([step]) == []
     assert len(cluster.bed.kubernetes.applied.objects) == 2
@@ -180,11 +181,19 @@ def test_a_cluster_that_cannot_be_asked_is_no_crash_and_nothing_is_touched(
 def test_which_images_are_there(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     context = account.context()
     assert not context.in_aws
-    asked = (IMAGE, f"{ECR}:1", "registry.example:5000/comanda-api:1", f"{ECR.replace('123', '999')}:1")
+    other = ECR.replace("/comanda-api", "/other/comanda-api")
+    asked = (
+        IMAGE,
+        f"{ECR}:1",
+        "registry.example:5000/comanda-api:1",
+        f"{ECR.replace('123', '999')}:1",
+        f"{other}:1",
+    )
     here = Verdict.AS_NODES_KNOW
     assert list(registry.verdicts(context, asked).values()) == [
         here,
         Verdict.NO_REPOSITORY,
+        Verdict.ELSEWHERE,
         Verdict.ELSEWHERE,
         Verdict.ELSEWHERE,
     ]
@@ -203,6 +212,8 @@ def test_which_images_are_there(account: Account, monkeypatch: pytest.MonkeyPatc
         f"{ECR}:20261125-120000-ccccccc": Verdict.MISSING,
         f"{ECR}@sha256:{'0' * 64}": Verdict.MISSING,
         ECR: Verdict.MISSING,
+        f"{other}:20261125-100000-aaaaaaa": Verdict.ELSEWHERE,
+        f"{other}@{second}": Verdict.ELSEWHERE,
     }
     assert registry.verdicts(context, known) == known
     newest = registry.newest(context)

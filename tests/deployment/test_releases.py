@@ -42,6 +42,10 @@ WHAT = "helm release external-secrets/external-secrets"
             ReleaseFacts(trouble="no such host", identities=IDENTITIES),
             [f"later {WHAT}: external-secrets-2.9.0: the cluster could not be asked: no such host"],
         ),
+        (
+            ReleaseFacts(trouble="no helm", here=True, identities=IDENTITIES),
+            [f"later {WHAT}: external-secrets-2.9.0: the cluster could not be asked from this machine: no helm"],
+        ),
         (ReleaseFacts(identities=IDENTITIES), [f"create {WHAT}: external-secrets-2.9.0"]),
     ],
 )

@@ -1,15 +1,16 @@
 """Steps 13 and 14: database and API, by the manifests of `infra/deployment`, applied as an operator does by hand."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from comanda_deploy import kubectl, objects, registry, workloads
 from comanda_deploy.context import Context
-from comanda_deploy.errors import DeployError
-from comanda_deploy.helm_release import UNASKED
+from comanda_deploy.errors import DeployError, NotFromHereError
+from comanda_deploy.helm_release import UNASKED, UNASKED_HERE
 from comanda_deploy.manifests import is_ours
 from comanda_deploy.names import CLUSTER
 from comanda_deploy.objects import Found, Key, Object
@@ -32,6 +33,12 @@ KEPT_AS = {
     ("snapshot.storage.k8s.io", "VolumeSnapshot"): "snapshots",
 }
 """Under which word of `destroy.keep` an object stays."""
+NEVER_DELETED = {("", "Namespace"), ("", "PersistentVolume"), *KEPT_AS}
+"""What no command is named for to delete it: too much would go with it."""
+IN_PLACE = re.compile(r"immutable|updates to .* (are forbidden|for fields other than)|may not change")
+"""What the API server says of a field that only a new object can have otherwise."""
+LACKS = re.compile(r'User "(?P<who>[^"]*)" cannot (?P<verb>\S+) resource "(?P<what>[^"]*)"')
+"""What it says of a right that somebody does not have."""
 GOES_WITHIN = timedelta(minutes=5)
 """How long a deleted object may wait for whoever sees to its end, before it is left to go with the cluster."""
 UPDATE = "infra/scripts/eks-cluster-mng.sh update-api-image"
@@ -43,7 +50,7 @@ class ApplicationFacts:
 
     Args:
         wanted: the objects, in the order in which they are applied.
-        cluster: whether there is one. trouble: why it could not be asked.
+        cluster: whether there is one. trouble: why it could not be asked. here: whether this machine is why.
         unknown: kinds that it does not have.
         late: Deployments and StatefulSets that are not ready yet, and why. stuck: what should be gone by now.
         images: those of ours that the manifests name.
@@ -57,6 +64,7 @@ class ApplicationFacts:
     late: Mapping[Key, str] = field(default_factory=dict)
     stuck: frozenset[Key] = frozenset()
     images: Mapping[str, Verdict] = field(default_factory=dict)
+    here: bool = False
 
 
 class Application(Step[ApplicationFacts]):
@@ -81,39 +89,26 @@ class Application(Step[ApplicationFacts]):
             DeployError: a manifest cannot be read.
         """
         wanted = objects.read(self.folder)
-        if not wanted:
-            return ApplicationFacts()
         images = registry.verdicts(context, dict.fromkeys(image for each in wanted for image in _images(each)))
-        place = kubectl.where(context)
-        if place.trouble or not place.cluster:
-            return ApplicationFacts(wanted, place.cluster, place.trouble, images=images)
-        try:
-            seen = objects.look(context, wanted)
-            late = workloads.unready(context, seen.found)
-        except DeployError as error:
-            return ApplicationFacts(wanted, True, str(error), images=images)
-        stuck = frozenset(key for key, each in seen.found.items() if _is_stuck(each, context.clock()))
-        return ApplicationFacts(wanted, True, "", seen.found, seen.unknown, late, stuck, images)
+        return replace(_seen(context, wanted, compare=True), images=images)
+
+    def observe_removal(self, context: Context) -> ApplicationFacts:
+        """Read which objects are there: whatever hinders a comparison hinders no removal."""
+        return _seen(context, objects.read(self.folder), compare=False)
 
     def decide(self, settings: Settings, facts: ApplicationFacts) -> list[Change]:  # noqa: ARG002 - none applies
         """Apply file by file where an object of it is missing or differs, then wait until all of it runs."""
         if not facts.wanted:
             return [Change(Kind.NOTE, self._what, "there are none")]
         if facts.trouble:
-            return [*_image_changes(facts, []), Change(Kind.LATER, self._what, f"{UNASKED}: {facts.trouble}")]
+            why = UNASKED_HERE if facts.here else UNASKED
+            changes = [Change(Kind.LATER, self._what, f"{why}: {facts.trouble}")]
+            return [*_image_changes(facts, []), *changes]
         changes = list(_object_changes(facts))
-        waits = [
-            Change(
-                Kind.WAIT,
-                objects.named(key),
-                why,
-                expected_seconds=60,
-                mend=(f"kubectl --context {CLUSTER} describe pods --namespace {key[2]}",),
-            )
-            for key, why in facts.late.items()
-        ]
-        if any(change.kind is Kind.LATER for change in changes):
-            waits = []  # what is yet to come may be what they wait for
+        waits = [_wait(key, why, facts.found.get(key)) for key, why in facts.late.items()]
+        if any(change.kind is Kind.LATER and UNASKED not in change.detail for change in changes):
+            # What is yet to come may be what they wait for.
+            waits = [change for change in waits if change.kind is not Kind.WAIT]
         return [*_image_changes(facts, changes), *changes, *waits]
 
     def decide_removal(self, settings: Settings, facts: ApplicationFacts) -> list[Change]:
@@ -131,6 +126,21 @@ class Application(Step[ApplicationFacts]):
     @property
     def _what(self) -> str:
         return f"manifests of {self.folder.parent.name}/{self.folder.name}"
+
+
+def _seen(context: Context, wanted: tuple[Object, ...], *, compare: bool) -> ApplicationFacts:
+    if not wanted:
+        return ApplicationFacts()
+    place = kubectl.where(context)
+    if place.trouble or not place.cluster:
+        return ApplicationFacts(wanted, place.cluster, place.trouble, here=True)
+    try:
+        seen = objects.look(context, wanted, compare=compare)
+        late = workloads.unready(context, seen.found) if compare else {}
+    except DeployError as error:
+        return ApplicationFacts(wanted, True, str(error), here=isinstance(error, NotFromHereError))
+    stuck = frozenset(key for key, each in seen.found.items() if _is_stuck(each, context.clock()))
+    return ApplicationFacts(wanted, True, "", seen.found, seen.unknown, late, stuck)
 
 
 def _images(each: Object) -> tuple[str, ...]:
@@ -158,6 +168,14 @@ def _image_changes(facts: ApplicationFacts, changes: list[Change]) -> Iterator[C
             yield Change(Kind.NOTE, f"image {image}", str(verdict))
 
 
+def _wait(key: Key, why: str, found: Found | None) -> Change:
+    if found and workloads.is_paused(found.body):
+        resume = f"kubectl --context {CLUSTER} rollout resume deployment {key[3]} --namespace {key[2]}"
+        return Change(Kind.REFUSED, objects.named(key), f"it is paused: {why}", mend=(resume,))
+    mend = (f"kubectl --context {CLUSTER} describe pods --namespace {key[2]}",)
+    return Change(Kind.WAIT, objects.named(key), why, expected_seconds=60, mend=mend)
+
+
 def _object_changes(facts: ApplicationFacts) -> Iterator[Change]:
     held_up, files = "", set[Path]()
     unknown = {each.file: each for each in reversed(facts.wanted) if each.kind in facts.unknown}
@@ -173,24 +191,46 @@ def _object_changes(facts: ApplicationFacts) -> Iterator[Change]:
             # The order is there for a reason: what follows waits too.
             yield Change(Kind.LATER, str(each), held_up)
         elif change:
-            files.add(each.file)
+            if change.do:
+                files.add(each.file)
             yield change
+        if found and found.added:
+            yield _left(each, found)
 
 
 def _change(each: Object, found: Found | None, do: Callable[[Context], None]) -> Change | None:
+    look = (f"{' '.join(kubectl.KUBECTL)} diff --filename {each.file}",)
     if found is None:
-        return Change(Kind.CREATE, str(each), each.file.name, do=do)
+        return Change(Kind.CREATE, str(each), each.file.name, mend=look, do=do)
+    if found.unseen:
+        # The others are applied all the same: what does not answer may be no business of theirs.
+        return Change(Kind.LATER, str(each), f"{UNASKED} about it: {found.unseen}")
     if found.refused:
+        return Change(Kind.REFUSED, str(each), found.refused, mend=tuple(_mends(each, found.refused)))
+    if found.fields:
+        why = BY_HAND if found.by_hand else each.file.name
+        return Change(Kind.CHANGE, str(each), f"{why}: {found.differs}", mend=look, do=do)
+    return None
+
+
+def _mends(each: Object, why: str) -> Iterator[str]:
+    if lacking := LACKS.search(why):
+        yield f"{lacking['who']} may not {lacking['verb']} {lacking['what']}: be one of cluster.admins of the settings"
+        return
+    yield f"mend {each.file}"
+    if IN_PLACE.search(why) and each.kind not in NEVER_DELETED:
         delete = [*kubectl.KUBECTL, "delete", each.resource, each.key[3]]
         delete += ["--namespace", each.key[2]] if each.key[2] else []
         # Its pods run on, and its successor takes them over.
         delete += ["--cascade=orphan"] if each.key[1] == "StatefulSet" else []
-        mend = (f"mend {each.file}", f"or, where it cannot be changed in place, delete it first: {' '.join(delete)}")
-        return Change(Kind.REFUSED, str(each), found.refused, mend=mend)
-    if found.fields:
-        why = BY_HAND if found.by_hand else each.file.name
-        return Change(Kind.CHANGE, str(each), f"{why}: {found.differs}", do=do)
-    return None
+        yield f"or, as it cannot be changed in place, delete it first: {' '.join(delete)}"
+
+
+def _left(each: Object, found: Found) -> Change:
+    edit = [*kubectl.KUBECTL, "edit", each.resource, each.key[3]]
+    edit += ["--namespace", each.key[2]] if each.key[2] else []
+    detail = f"{BY_HAND}: {', '.join(found.added)}: in no manifest, so apply leaves it"
+    return Change(Kind.NOTE, str(each), detail, mend=(f"take it out, or into {each.file}: {' '.join(edit)}",))
 
 
 def _held_up(by: Object) -> str:

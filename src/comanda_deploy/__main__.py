@@ -1,7 +1,8 @@
 """`comanda-deploy`: an AWS account planned, built, checked and taken down.
 
-Exit codes: 0 done, or nothing to do; 1 it failed, the last line says what and how to go on; 2 `plan` found something
-to do, or the command line was wrong; 130 interrupted.
+Exit codes: 0 done, or nothing to do; 1 it failed, the last line says what and how to go on, or `status` found
+something that is not well, the first line says what; 2 `plan` found something to do, or the command line was wrong;
+130 interrupted.
 """
 
 import io
@@ -80,7 +81,7 @@ def _parser() -> Parser:
     bootstrap.add_argument("--remove", action="store_true", help="take user, roles and policies away again")
     command("plan", "Say what apply would do; touch nothing (exit code 2: there is something to do)", as_json)
     command("apply", "Make it so: everything that plan says, in order; run again at any time", asks)
-    command("status", "Health, drift, versions and the days until their end", as_json)
+    command("status", "Health, drift, versions and the days until their end (exit code 1: not well)", as_json)
     destroy = command("destroy", "Take everything down in reverse order, and prove that nothing is left", asks)
     destroy.add_argument(
         "--keep",

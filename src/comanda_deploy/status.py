@@ -4,8 +4,8 @@ import msgspec
 
 from comanda_deploy import engine, kubectl, lock, manifests, registry, workloads
 from comanda_deploy.context import Context
-from comanda_deploy.errors import DeployError
-from comanda_deploy.helm_release import UNASKED
+from comanda_deploy.errors import DeployError, NotFromHereError
+from comanda_deploy.helm_release import UNASKED, UNASKED_HERE
 from comanda_deploy.names import CLUSTER, REPOSITORY
 from comanda_deploy.report import counts, described
 from comanda_deploy.runbook import STEPS
@@ -52,7 +52,7 @@ class Status(msgspec.Struct, frozen=True):
     Args:
         drift: how many changes `apply` would make, by kind.
         by_hand: the objects in the cluster that somebody changed there, and in which fields.
-        unseen: what could not be looked at from here, and why.
+        unseen: what could not be looked at from here, and why. unanswered: the cluster is why, and not this machine.
     """
 
     account: str
@@ -65,6 +65,7 @@ class Status(msgspec.Struct, frozen=True):
     healthy: bool
     by_hand: list[str] = []
     images: Images | None = None
+    unanswered: bool = False
 
 
 def status_of(context: Context) -> Status:
@@ -78,6 +79,16 @@ def status_of(context: Context) -> Status:
     drift = {kind: count for kind, count in counts(plans).items() if kind != "unchanged_steps"}
     drift[Kind.LATER] -= len(unseen)
     holder = lock.holder_of(context)
+    by_hand = [
+        f"{change.what}{change.detail.removeprefix(BY_HAND)}"
+        for each in plans
+        for change in each.changes
+        if change.detail.startswith(BY_HAND)
+    ]
+    images = engine.steadily(context, lambda: _images(context))
+    # That a tool is missing here says nothing of the cluster; that the cluster does not answer does.
+    silent = [each for each in (*(change.detail for change in unseen), images.unseen if images else "") if each]
+    unanswered = any(UNASKED_HERE not in each for each in silent)
     well = bool(parts) and all(part.status == "ACTIVE" and not part.issues for part in parts)
     return Status(
         account=context.account_id,
@@ -90,25 +101,22 @@ def status_of(context: Context) -> Status:
             for each in lives(context)
         ],
         locked_by=str(holder) if holder else None,
-        healthy=well and len(unseen) == len(to_do),
-        by_hand=[
-            f"{change.what}{change.detail.removeprefix(BY_HAND)}"
-            for change in to_do
-            if change.detail.startswith(BY_HAND)
-        ],
-        images=engine.steadily(context, lambda: _images(context)),
+        healthy=well and len(unseen) == len(to_do) and not unanswered and not by_hand,
+        by_hand=by_hand,
+        images=images,
+        unanswered=unanswered,
     )
 
 
 def as_text(status: Status) -> str:
     """Answer it as a person reads it."""
-    lines = [f"Account {status.account}, region {status.region}"]
+    lines = [_in_words(status), f"Account {status.account}, region {status.region}"]
     if not status.parts:
         lines.append("There is no cluster. Next: comanda-deploy plan")
     for part in status.parts:
         lines.append(f"  {part.status:10} {part.name} {part.version}")
         lines += [f"             {issue}" for issue in part.issues]
-    to_do = {kind: count for kind, count in status.drift.items() if count and kind != "note"}
+    to_do = _to_do(status)
     made = {Kind.CREATE, Kind.CHANGE, Kind.DELETE}
     said = ", ".join(f"{count} to {kind}" if kind in made else f"{count} {kind}" for kind, count in to_do.items())
     lines.append(f"Drift: {said}. Next: comanda-deploy plan" if to_do else "Drift: none")
@@ -123,6 +131,28 @@ def as_text(status: Status) -> str:
     return "\n".join(lines)
 
 
+def _in_words(status: Status) -> str:
+    """Answer the first line: whether all is well, or what is not."""
+    wrong = [
+        said
+        for said, so in (
+            ("there is no cluster", not status.parts),
+            ("AWS says so", any(part.status != "ACTIVE" or part.issues for part in status.parts)),
+            ("the cluster does not answer, or not all", status.unanswered),
+            ("apply has something to do", bool(_to_do(status))),
+            ("it was changed by hand", bool(status.by_hand)),
+        )
+        if so
+    ]
+    if wrong:
+        return f"Not well: {', '.join(wrong)}"
+    return "Well, as far as can be seen from this machine" if status.unseen else "Well"
+
+
+def _to_do(status: Status) -> dict[str, int]:
+    return {kind: count for kind, count in status.drift.items() if count and kind != Kind.NOTE}
+
+
 def _images(context: Context) -> Images | None:
     """Answer what is known of the images, None where no manifest names one."""
     named = list(dict.fromkeys(image for each in manifests.naming(DEPLOYMENT) for image in each.images))
@@ -133,13 +163,13 @@ def _images(context: Context) -> Images | None:
     place, running, unseen = kubectl.where(context), [], ""
     try:
         if place.trouble:
-            raise DeployError(place.trouble)
+            raise NotFromHereError(place.trouble)
         if place.cluster:
             for each in workloads.running(context):
                 digest = f"@{each.digest}" if each.digest and "@" not in each.image else ""
                 running.append(f"{each.image}{digest} in {each.pods} pods")
     except DeployError as error:
-        unseen = f"{UNASKED}: {error}"
+        unseen = f"{UNASKED_HERE if isinstance(error, NotFromHereError) else UNASKED}: {error}"
     return Images(named, newest, running, unseen)
 
 

@@ -4,14 +4,17 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from comanda_deploy import lock
+from comanda_deploy import engine, lock
 from comanda_deploy.helm_release import Release
 from comanda_deploy.status import Part, Status, Version, as_text, status_of
+from comanda_deploy.step import Change, Kind
 from comanda_deploy.steps import external_secrets, load_balancer_controller
+from comanda_deploy.steps.application import API, BY_HAND
 from comanda_testbed.bed import running_testbed
 from tests.deployment.account import USUAL, Account, bootstrapped, changed, pushed
 
@@ -70,7 +73,7 @@ def test_as_it_should_be_it_is_healthy_and_says_so(standing: Account) -> None:
     assert len(status.parts) == 4 + 7, "and every add-on"
     assert status.parts[0] == Part("cluster comanda", "ACTIVE", "1.35")
     lines = as_text(status).splitlines()
-    assert lines[0] == "Account 123456789012, region sa-east-1"
+    assert lines[:2] == ["Well", "Account 123456789012, region sa-east-1"]
     assert "  ACTIVE     cluster comanda 1.35" in lines
     assert "Drift: none" in lines
     assert "Kubernetes 1.35: maintained until 2027-03-27, 124 days (EKS)" in lines
@@ -166,12 +169,40 @@ def test_what_cannot_be_seen_from_this_machine_is_said_and_makes_nobody_ill(stan
     assert [each.split(":")[0] for each in status.unseen] == list(IN_THE_CLUSTER)
     lines = [line for line in as_text(status).splitlines() if line.startswith("Not looked at: ")]
     assert len(lines) == 5
-    assert all("the cluster could not be asked: helm is not installed" in line for line in lines[:3])
-    assert all("the cluster could not be asked: kubectl is not installed" in line for line in lines[3:])
+    here = "the cluster could not be asked from this machine"
+    assert all(f"{here}: helm is not installed" in line for line in lines[:3])
+    assert all(f"{here}: kubectl is not installed" in line for line in lines[3:])
     assert status.images is not None
     assert status.images.running == []
-    assert status.images.unseen.startswith("the cluster could not be asked: kubectl is not installed")
+    assert status.images.unseen.startswith(f"{here}: kubectl is not installed")
     assert f"Image running: {status.images.unseen}" in as_text(status)
+    assert as_text(status).splitlines()[0] == "Well, as far as can be seen from this machine"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Unable to connect to the server: dial tcp 203.0.113.9:443: i/o timeout",
+        "error: You must be logged in to the server (Unauthorized)",
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_not_well(standing: Account, tmp_path: Path, said: str) -> None:
+    """By night nobody reads what was not looked at: the exit code says it."""
+    for tool in ("helm", "kubectl"):
+        script = tmp_path / tool
+        script.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n", encoding="utf-8")
+        script.chmod(0o755)
+    path = standing.environment["PATH"]
+    standing.environment["PATH"] = f"{tmp_path}:{path}"
+    try:
+        status = status_of(standing.context())
+    finally:
+        standing.environment["PATH"] = path
+    assert not status.healthy
+    assert drift(status) == {}
+    assert [each.split(":")[0] for each in status.unseen] == list(IN_THE_CLUSTER)
+    assert all(said in each for each in status.unseen)
+    assert as_text(status).splitlines()[0] == "Not well: the cluster does not answer, or not all"
 
 
 def test_whether_this_machine_s_kubectl_knows_the_cluster_says_nothing_of_the_cluster(standing: Account) -> None:
@@ -222,6 +253,19 @@ def test_what_a_hand_changed_in_the_cluster_is_drift_and_is_said(standing: Accou
     assert "Changed by hand: ConfigMap comanda/comanda-settings: data.TIME_ZONE" in as_text(status).splitlines()
 
 
+def test_what_a_hand_added_in_the_cluster_is_not_well_though_apply_leaves_it(
+    standing: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = Change(Kind.NOTE, "Deployment comanda/comanda-api", f"{BY_HAND}: container spy: in no manifest")
+    as_ever = engine.plan
+    monkeypatch.setattr(engine, "plan", lambda *those: [*as_ever(*those), engine.StepPlan(API, [note])])
+    status = status_of(standing.context())
+    assert not status.healthy
+    assert drift(status) == {}
+    assert status.by_hand == ["Deployment comanda/comanda-api: container spy: in no manifest"]
+    assert as_text(status).splitlines()[0] == "Not well: it was changed by hand"
+
+
 def test_who_is_at_work_is_said(standing: Account) -> None:
     holder = lock.take(standing.context(), "the fridge is open", stays=True)
     try:
@@ -256,7 +300,11 @@ def test_what_a_person_reads_names_each_number_once() -> None:
         locked_by=None,
         healthy=False,
     )
-    assert as_text(status).splitlines()[2:] == [
+    assert as_text(status).splitlines()[:3:2] == [
+        "Not well: there is no cluster, apply has something to do",
+        "There is no cluster. Next: comanda-deploy plan",
+    ]
+    assert as_text(status).splitlines()[3:] == [
         "Drift: 2 to create, 1 to delete, 1 wait, 3 refused, 1 later. Next: comanda-deploy plan",
         "PostgreSQL 18: maintained until 2030-11-14, 1452 days (a table)",
         "External Secrets 2.9: maintained until no day that is known: the newest minor is",

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from comanda_deploy import kubectl, objects, registry, workloads
+from comanda_deploy import agreement, kubectl, objects, registry, workloads
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError, NotFromHereError
 from comanda_deploy.helm_release import UNASKED, UNASKED_HERE
@@ -96,20 +96,20 @@ class Application(Step[ApplicationFacts]):
         """Read which objects are there: whatever hinders a comparison hinders no removal."""
         return _seen(context, objects.read(self.folder), compare=False)
 
-    def decide(self, settings: Settings, facts: ApplicationFacts) -> list[Change]:  # noqa: ARG002 - none applies
+    def decide(self, settings: Settings, facts: ApplicationFacts) -> list[Change]:
         """Apply file by file where an object of it is missing or differs, then wait until all of it runs."""
         if not facts.wanted:
             return [Change(Kind.NOTE, self._what, "there are none")]
         if facts.trouble:
             why = UNASKED_HERE if facts.here else UNASKED
             changes = [Change(Kind.LATER, self._what, f"{why}: {facts.trouble}")]
-            return [*_image_changes(facts, []), *changes]
+            return [*_image_changes(facts, []), *_disagreements(settings, facts, []), *changes]
         changes = list(_object_changes(facts))
         waits = [_wait(key, why, facts.found.get(key)) for key, why in facts.late.items()]
         if any(change.kind is Kind.LATER and UNASKED not in change.detail for change in changes):
             # What is yet to come may be what they wait for.
             waits = [change for change in waits if change.kind is not Kind.WAIT]
-        return [*_image_changes(facts, changes), *changes, *waits]
+        return [*_image_changes(facts, changes), *_disagreements(settings, facts, changes), *changes, *waits]
 
     def decide_removal(self, settings: Settings, facts: ApplicationFacts) -> list[Change]:
         """Delete the objects, last first, so that pods end in order and let go of their disks.
@@ -166,6 +166,20 @@ def _image_changes(facts: ApplicationFacts, changes: list[Change]) -> Iterator[C
             yield Change(Kind.NOTE, f"image {image}", detail)
         elif verdict is not Verdict.THERE:
             yield Change(Kind.NOTE, f"image {image}", str(verdict))
+
+
+def _disagreements(settings: Settings, facts: ApplicationFacts, changes: list[Change]) -> Iterator[Change]:
+    """Refuse to apply what would shut guests or secrets out; of what stands already, and may be meant, it is only said.
+
+    Applied it is no error to Kubernetes: pods would wait for their secrets, or for a load balancer that may not reach
+    them, and an address that is in no subnet would stay so for good.
+    """
+    applied = {change.what for change in changes if change.to_do}
+    for each in facts.wanted:
+        for said in agreement.disagreements(settings, each):
+            kind = Kind.REFUSED if str(each) in applied else Kind.NOTE
+            mend = (f"mend {each.file}, or put the setting back",)
+            yield Change(kind, str(each), f"{each.file.name}: {said}", mend=mend)
 
 
 def _wait(key: Key, why: str, found: Found | None) -> Change:

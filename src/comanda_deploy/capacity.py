@@ -66,8 +66,8 @@ ON_EVERY_NODE = (
 )
 DATABASE = Load("database", 1, 500, 1536)
 ANYWHERE = (
-    Load("api", API_PODS, 250, 256),
-    Load("worker", 2, 100, 192),
+    Load("api", API_PODS, 250, 192),
+    Load("worker", 2, 100, 96),
     Load("coredns", 2, 100, 70),
     Load("metrics-server", 2, 100, 200),
     Load("ebs-csi-controller", 2, 60, 240),

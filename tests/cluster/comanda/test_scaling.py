@@ -1,6 +1,7 @@
 """As many API pods as guests need: soon more when they come, fewer in good time when they are gone, and no flapping."""
 
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -100,7 +101,8 @@ def crowd(house: House, tmp_path: Path, *, connections: int = 200, rest_ms: int 
             yield
             assert process.poll() is None, process.communicate()[0]
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # it sums up
+            print(process.communicate()[0])
 
 
 def test_pods_come_with_the_guests_and_go_after_them(house: House, tmp_path: Path) -> None:

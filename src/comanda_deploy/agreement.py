@@ -12,6 +12,10 @@ from comanda_deploy.steps.network import PUBLIC, places
 
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
 """Addresses that mean something only within a network of one's own (RFC 1918, RFC 6598)."""
+SERVICES = tuple(map(IPv4Network, ("172.20.0.0/16", "10.100.0.0/16")))
+"""From one of these EKS gives Kubernetes' services their addresses (EKS user guide, serviceIpv4Cidr)."""
+PUBLISHED_SIZES = {16, 20}
+"""Of the network and its subnets in the manifests as published."""
 PROXIES = "TRUSTED_PROXIES"
 STORES = {("external-secrets.io", "SecretStore"), ("external-secrets.io", "ClusterSecretStore")}
 
@@ -35,14 +39,21 @@ def _of_store(settings: Settings, body: Json) -> Iterator[str]:
 
 
 def _of_policy(settings: Settings, body: Json) -> Iterator[str]:
-    """A rule that names private addresses means the VPC; others beside, as of Kubernetes' services, are no matter."""
+    """A rule that names private addresses of a network's or subnet's size means the VPC's; others are no matter."""
     vpc = IPv4Network(settings.network.cidr)
     subnets, public, spec = _subnets(settings), _public(settings), body.get("spec") or {}
     for way, peers in (("ingress", "from"), ("egress", "to")):
         for rule in spec.get(way) or ():
             blocks = [*_blocks((each.get("ipBlock") or {}).get("cidr") for each in rule.get(peers) or ())]
-            named = [block for block in blocks if any(block.subnet_of(each) for each in (vpc, *PRIVATE))]
-            if not named or vpc in named:
+            named = [
+                block
+                for block in blocks
+                if any(block.subnet_of(each) for each in (vpc, *PRIVATE)) and block not in SERVICES
+            ]
+            # What is of another size is somebody's office, a peered network or the like.
+            sizes = PUBLISHED_SIZES | {each.prefixlen for each in (vpc, *subnets)}
+            cut = any(block.prefixlen in sizes for block in named)
+            if not cut or any(vpc.subnet_of(block) for block in named):
                 continue
             within = any(block.subnet_of(each) for block in named for each in subnets)
             half = way == "ingress" and len({*public} & {*named}) == 1

@@ -79,9 +79,12 @@ def bring_up() -> None:
             done(f"{each.kind} {each.name}")
     said["sandbox_token"] = settings["MERCADO_PAGO_ACCESS_TOKEN"]
     _open_ways(where, kube, said)
+    facts.write(where, said)
     for role in ("staff", "manager"):
         if f"{role}_key" not in said:
             said[f"{role}_key"] = _key(kube, role)
+            # A key is shown once: what fails after it must not lose it.
+            facts.write(where, said)
     kube("--namespace=comanda", "exec", "deployment/comanda-api", "--", "comanda", "load-menu")
     _until_orders_can_be_placed(said["api"])
     facts.write(where, said)
@@ -168,15 +171,16 @@ def _key(kube: Kubectl, role: str) -> str:
 
 def _until_orders_can_be_placed(api: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while True:
+    trouble = "the menu is empty"
+    while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{api}/v1/menu", timeout=10) as answer:  # noqa: S310 - loopback
                 if json.load(answer)["categories"]:
                     return
         except OSError as error:
-            if time.monotonic() > deadline:
-                raise Failed(f"{api}/v1/menu: {error}") from error
+            trouble = str(error)
         time.sleep(0.1)
+    raise Failed(f"{api}/v1/menu: {trouble}")
 
 
 if __name__ == "__main__":

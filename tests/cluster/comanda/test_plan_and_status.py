@@ -1,5 +1,6 @@
 """`plan` and `status` over AWS and Kubernetes together: what differs, what was changed by hand, which image runs."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -67,7 +68,8 @@ def test_what_was_changed_by_hand_is_shown_and_mended(house: House, changed_by_h
 def test_status_says_which_image_is_named_which_is_newest_and_which_runs(house: House) -> None:
     until("no rollout", lambda: len(house.pods("comanda-worker")) == 2)
     ecr, tag = account.client(house.facts, "ecr"), "20990101-000000-abcdef1"
-    ecr.create_repository(repositoryName=REPOSITORY)
+    with contextlib.suppress(ecr.exceptions.RepositoryAlreadyExistsException):  # of a run that was killed
+        ecr.create_repository(repositoryName=REPOSITORY)
     try:
         pushed = ecr.put_image(repositoryName=REPOSITORY, imageManifest=MANIFEST, imageTag=tag)["image"]["imageId"]
         images = json.loads(house.deploy("status", "--json", codes=UNWELL))["images"]

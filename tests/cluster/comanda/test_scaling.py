@@ -102,7 +102,10 @@ def crowd(house: House, tmp_path: Path, *, connections: int = 200, rest_ms: int 
             assert process.poll() is None, process.communicate()[0]
         finally:
             process.send_signal(signal.SIGINT)  # it sums up
-            print(process.communicate()[0])
+            said = process.communicate()[0]
+    print(said)
+    assert "Requests/sec" in said
+    assert "Non-2xx" not in said, said
 
 
 def test_pods_come_with_the_guests_and_go_after_them(house: House, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from comanda.follow_settings import ANNOTATION
 from tests.cluster import facts
 from tests.cluster.layout import CLONE, layout
 from tests.cluster.machine import Failed
@@ -135,6 +136,25 @@ class House:
     def rolled_out(self, what: str, namespace: str = "comanda", seconds: int = 240) -> None:
         """Wait until a workload has all its pods as they should be."""
         self.kube(f"--namespace={namespace}", "rollout", "status", what, f"--timeout={seconds}s")
+
+    def mark(self, deployment: str) -> str:
+        """Answer which settings a Deployment's pods were made for, "" if nobody has looked yet."""
+        template = self.kube.get("--namespace=comanda", "deployment", deployment)["spec"]["template"]
+        return str(template["metadata"].get("annotations", {}).get(ANNOTATION, ""))
+
+    def at_rest(self, seconds: float = 180) -> None:
+        """Wait until nothing is rolled out any more.
+
+        A new installation is once more by itself: the job that follows the settings writes down which the pods have
+        (docs/decisions/0008).
+        """
+        for name in ("comanda-api", "comanda-worker"):
+            until("the settings are followed", lambda name=name: self.mark(name), seconds)
+            self.rolled_out(f"deployment/{name}")
+        until("the old pods are gone", lambda: not self._leaving(), seconds)
+
+    def _leaving(self) -> bool:
+        return any("deletionTimestamp" in pod["metadata"] for pod in self.kube.get("--namespace=comanda", "pods"))
 
     def psql(self, statement: str, *, namespace: str = "comanda-db", database: str = "comanda") -> str:
         """Answer what the database says to its superuser, who comes by the socket in its pod alone."""

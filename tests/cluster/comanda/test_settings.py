@@ -3,7 +3,6 @@
 import secrets
 import time
 
-from comanda.follow_settings import ANNOTATION
 from tests.cluster.comanda import account
 from tests.cluster.comanda.guests import ordering
 from tests.cluster.comanda.house import House
@@ -14,7 +13,7 @@ IN_USE_WITHIN_SECONDS = 300
 
 def test_a_changed_secret_is_in_use_under_orders(house: House) -> None:
     email = f"caixa-{secrets.token_hex(4)}@example.com"
-    before = {_mark(house, name) for name in ("comanda-api", "comanda-worker")}
+    before = {house.mark(name) for name in ("comanda-api", "comanda-worker")}
     with ordering(house) as guests:
         account.change(house.facts, PAYER_EMAIL=email)
         began = time.monotonic()
@@ -22,10 +21,10 @@ def test_a_changed_secret_is_in_use_under_orders(house: House) -> None:
         for name in ("comanda-api", "comanda-worker"):
             house.rolled_out(f"deployment/{name}")
         took = time.monotonic() - began
-        marks = {_mark(house, name) for name in ("comanda-api", "comanda-worker")}
+        marks = {house.mark(name) for name in ("comanda-api", "comanda-worker")}
         assert len(marks - before) == len(marks) == 1, "both follow, and the same"
         # The load balancer sends to leaving pods for a while, which serve on: only then is the old value gone.
-        until("the old pods are gone", lambda: not _leaving(house), 120)
+        house.at_rest()
         assert [_payer(house) for _ in range(5)] == [email] * 5
     print(f"in use after {took:.0f} s; {sum(guests.answers.values())} requests meanwhile, {len(guests.served)} orders")
     assert took < IN_USE_WITHIN_SECONDS
@@ -39,13 +38,3 @@ def _payer(house: House) -> str:
     charge = house.call("GET", f"/v1/payments/{found[0]['id']}", at="sandbox").body
     assert house.call("POST", f"/v1/orders/{order['id']}/cancel").status == 200
     return str(charge["payer"]["email"])
-
-
-def _mark(house: House, deployment: str) -> str:
-    """Answer which settings a Deployment's pods were made for."""
-    template = house.kube.get("--namespace=comanda", "deployment", deployment)["spec"]["template"]
-    return str(template["metadata"]["annotations"][ANNOTATION])
-
-
-def _leaving(house: House) -> bool:
-    return any("deletionTimestamp" in pod["metadata"] for pod in house.kube.get("--namespace=comanda", "pods"))

@@ -55,10 +55,18 @@ def test_an_order_that_the_kitchen_cannot_make_is_paid_back(house: House) -> Non
 def test_metrics_and_the_pods_own_probes_are_not_reached_from_outside(house: House) -> None:
     assert house.call("GET", "/metrics").status == 404
     assert house.call("GET", "/livez").status == 404
-    until("metrics inside", lambda: "http_requests_total" in house.call("GET", "/metrics", at="ops").body, 30)
+    until("metrics inside", lambda: "http_requests_total" in _metrics(house), 30)
     assert house.call("GET", "/readyz").status == 200
 
 
 def test_without_a_key_nobody_sees_the_kitchen(house: House) -> None:
     refused = house.call("GET", "/v1/kitchen")
     assert (refused.status, refused.body["code"]) == (401, "unauthenticated")
+
+
+def _metrics(house: House) -> str:
+    """Answer them, or nothing while the way to a pod that a rollout has removed is made anew."""
+    try:
+        return str(house.call("GET", "/metrics", at="ops").body)
+    except OSError:
+        return ""

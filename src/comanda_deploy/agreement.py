@@ -42,6 +42,8 @@ def _of_policy(settings: Settings, body: Json) -> Iterator[str]:
     """A rule that names private addresses of a network's or subnet's size means the VPC's; others are no matter."""
     vpc = IPv4Network(settings.network.cidr)
     subnets, public, spec = _subnets(settings), _public(settings), body.get("spec") or {}
+    # What is of another size is somebody's office, a peered network or the like.
+    sizes = PUBLISHED_SIZES | {each.prefixlen for each in (vpc, *subnets)}
     for way, peers in (("ingress", "from"), ("egress", "to")):
         for rule in spec.get(way) or ():
             blocks = [*_blocks((each.get("ipBlock") or {}).get("cidr") for each in rule.get(peers) or ())]
@@ -50,8 +52,6 @@ def _of_policy(settings: Settings, body: Json) -> Iterator[str]:
                 for block in blocks
                 if any(block.subnet_of(each) for each in (vpc, *PRIVATE)) and block not in SERVICES
             ]
-            # What is of another size is somebody's office, a peered network or the like.
-            sizes = PUBLISHED_SIZES | {each.prefixlen for each in (vpc, *subnets)}
             cut = any(block.prefixlen in sizes for block in named)
             if not cut or any(vpc.subnet_of(block) for block in named):
                 continue

@@ -27,6 +27,14 @@ def free_port() -> int:
         return port
 
 
+def free_ports(count: int) -> list[int]:
+    """Answer so many of them, no two the same."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return [*found]
+
+
 def _first_outgoing() -> int:
     try:
         return int(_OUTGOING.read_text(encoding="ascii").split()[0])

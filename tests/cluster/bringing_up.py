@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comanda_local.ports import free_ports
 from tests.cluster import certificates, control_plane, infrastructure, network, node, objects
 from tests.cluster.alb import webhook
 from tests.cluster.cache import binary, file, is_built
@@ -17,7 +18,7 @@ from tests.cluster.layout import NODES, Layout, Node
 from tests.cluster.machine import Failed, run, within
 from tests.cluster.parts import PARTS, of_binary
 from tests.cluster.process import Process
-from tests.cluster.supervisor import Supervisor, free_ports
+from tests.cluster.supervisor import Supervisor
 
 STORAGE = {"external-snapshotter", "external-provisioner", "external-resizer"}
 ASK_SECRETS = "import urllib.request as r; r.urlopen('http://127.0.0.1:8082/healthz', timeout=2)"

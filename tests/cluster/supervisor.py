@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,17 +207,3 @@ def pid_is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def free_ports(count: int) -> Sequence[int]:
-    """Answer ports of this machine's loopback that nobody has just now."""
-    import socket  # noqa: PLC0415 - only at the start
-
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -11,9 +11,8 @@ from comanda_deploy.names import DATABASE_NAMESPACE, DATABASE_SECRET, NAMESPACE
 from comanda_deploy.settings import read_settings
 from comanda_deploy.steps.network import PRIVATE, places
 from comanda_deploy.steps.secrets import GENERATED, URLS
-from tests.manifests.reading import CLONE, Document, Json, matches, of_kind
+from tests.manifests.reading import CLONE, OVERLAYS, Json, documents_of, matches, of_kind
 
-OVERLAYS = CLONE / "infra" / "overlays"
 FOLDER = OVERLAYS / "ha-database"
 HELM = CLONE / "infra" / "helm" / "cloudnative-pg.yaml"
 PAGE = CLONE / "docs" / "ha-database.md"
@@ -25,13 +24,7 @@ OTHERWISE = {"superuser_reserved_connections"}
 MORE = {"pg_stat_statements.track", "max_slot_wal_keep_size", "wal_level"}
 
 
-def read(folder: Path) -> list[Document]:
-    """Answer the objects of an overlay, in the order in which its files are applied."""
-    files = sorted(folder.glob("[0-9]*.yaml"))
-    return [Document(file, body) for file in files for body in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
-
-
-OURS = read(FOLDER)
+OURS = documents_of("ha-database")
 
 
 def the(kind: str, name: str = "") -> Json:
@@ -226,14 +219,14 @@ def test_api_and_worker_are_let_out_to_it_and_no_other_pods() -> None:
 
 
 def test_api_and_worker_are_let_out_to_rds_in_the_private_subnets() -> None:
-    [policy] = read(OVERLAYS / "rds")
+    [policy] = documents_of("rds")
     [rule] = policy.body["spec"]["egress"]
     assert (peers(rule), ports(rule)) == (private_subnets(), {("TCP", 5432)})
     assert let_out(policy.body) == {"comanda-api", "comanda-worker"}
 
 
 def test_the_old_database_is_let_out_to_rds_in_a_file_of_its_own() -> None:
-    [policy] = read(OVERLAYS / "rds-moving")
+    [policy] = documents_of("rds-moving")
     names, rule = policy.body["spec"]["egress"]
     assert (peers(names), ports(names)) == ({("kube-system", "kube-dns")}, {("UDP", 53), ("TCP", 53)})
     assert (peers(rule), ports(rule)) == (private_subnets(), {("TCP", 5432)})

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from comanda_local.ports import free_ports
 from tests.cluster import facts, images
 from tests.cluster.cache import missing
 from tests.cluster.comanda import account
@@ -20,7 +21,7 @@ from tests.cluster.machine import Failed
 from tests.cluster.objects import Json, Kubectl, without_pods
 from tests.cluster.parts import named
 from tests.cluster.process import Process
-from tests.cluster.supervisor import ask, free_ports
+from tests.cluster.supervisor import ask
 from tests.manifests.reading import containers, files, of_kind
 
 SANDBOX = 18001

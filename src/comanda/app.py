@@ -29,6 +29,7 @@ from comanda.checkout.context import Checkout
 from comanda.clock import utc_now
 from comanda.database.listener import Listener
 from comanda.database.pool import close_pool
+from comanda.http import metrics
 from comanda.http.gate import Gate
 from comanda.http.limits import Limits
 from comanda.http.ops import Readiness
@@ -100,7 +101,7 @@ def describe() -> dict[str, Any]:
 def build_litestar(services: Services) -> Litestar:
     """Build the framework's application around the services of one process."""
     handlers = [*HANDLERS, *docs_page.handlers(describe())]
-    return Litestar(
+    app = Litestar(
         [*options_handlers(handlers), *handlers],
         request_class=StrictRequest,
         dependencies={"services": Provide(lambda: services, sync_to_thread=False, use_cache=True)},
@@ -111,6 +112,10 @@ def build_litestar(services: Services) -> Litestar:
         request_max_body_size=services.checkout.settings.max_body_bytes,
         logging_config=None,
     )
+    for route in app.routes:
+        for method in route.methods - {"HEAD", "OPTIONS"}:
+            metrics.expect(route.path_format, method)
+    return app
 
 
 async def serve(settings: Settings) -> None:

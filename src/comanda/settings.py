@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     # Mercado Pago.
     mercado_pago_access_token: Annotated[str, msgspec.Meta(pattern=r"^[!-~]+$")]
     mercado_pago_webhook_secret: Required
+    mercado_pago_webhook_secret_previous: str = ""
     mercado_pago_base_url: Required = "https://api.mercadopago.com"
     payer_email: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s.]{2,}$", max_length=254)]
     payment_timeout: Annotated[int, msgspec.Meta(ge=MINIMUM_PAYMENT_TIMEOUT, le=MAXIMUM_PAYMENT_TIMEOUT)] = (
@@ -121,6 +122,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         if not self.public_url.startswith("https://"):
             return None
         return f"{self.public_url.rstrip('/')}/v1/webhooks/mercado-pago?source_news=webhooks"
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """What a webhook may be signed with: the secret, then those before it, which are parted by white space."""
+        return (self.mercado_pago_webhook_secret, *self.mercado_pago_webhook_secret_previous.split())
 
     @property
     def live_mode(self) -> bool:

@@ -24,6 +24,7 @@ async def keep_going(
         name: for logs and metrics.
         after_failure: called before each new beginning, to make good what the failure may have lost.
     """
+    FAILURES.labels(name)  # at zero, so that its first time is an increase
     while True:
         try:
             await work()

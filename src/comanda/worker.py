@@ -8,17 +8,19 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import REGISTRY, Counter, Gauge
 
 import comanda.payments.refunds
 import comanda.payments.store
+from comanda.backups.report import Reports
 from comanda.checkout.check_payment import check_payment
 from comanda.checkout.context import Checkout
 from comanda.checkout.handle_webhook import handle_webhook
 from comanda.checkout.send_refund import send_refund
+from comanda.checkout.what_waits import say_what_waits
 from comanda.clock import utc_now
 from comanda.database.listener import Listener
 from comanda.database.pool import COLLISIONS, OUTAGES, Connection, close_pool
@@ -34,12 +36,9 @@ logger = logging.getLogger(__name__)
 
 ROUND = Gauge("comanda_worker_round_timestamp_seconds", "When a loop last looked for work, Unix time.", ["loop"])
 HANDLED = Counter("comanda_worker_items_total", "Items that a loop brought forward, by outcome.", ["loop", "outcome"])
-OLDEST = Gauge("comanda_oldest_waiting_seconds", "Age of the oldest item that waits to be decided.", ["item"])
-TO_REVIEW = Gauge("comanda_payments_to_review", "Payments that a person must look at.")
 
 Item = TypeVar("Item")
 HOUSEKEEPING_SECONDS = 15
-OVERDUE_REFUND = timedelta(minutes=10)
 
 
 class Loop(Generic[Item]):
@@ -68,6 +67,8 @@ class Loop(Generic[Item]):
         self._handle = handle
         self._request_id = request_id
         self._tasks: set[asyncio.Task[None]] = set()
+        for outcome in ("failed", "database_error", "provider_denied", "provider_error"):
+            HANDLED.labels(name, outcome)  # at zero, so that its first time is an increase
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish what was begun, within SHUTDOWN_TIMEOUT."""
@@ -173,6 +174,8 @@ async def work(settings: Settings) -> None:
     """
     stop = stop_on_signals()
     ready = Readiness()
+    # The API has them not: of one worker after another nothing is lost, and ten series would say the same.
+    REGISTRY.register(Reports())
     ops = await open_ops(settings, ready)
     try:
         pool = await wait_for_database(settings, "worker", stop)
@@ -222,7 +225,7 @@ async def keep_house(checkout: Checkout, stop: asyncio.Event) -> None:
             await hand_over_forgotten(checkout.pool, checkout.clock, after)
             async with checkout.pool.acquire(timeout=5) as connection:
                 await _forget(connection, checkout)
-                await _say_what_waits(connection, checkout.clock())
+                await say_what_waits(connection, checkout.clock())
             ROUND.labels("housekeeping").set_to_current_time()
         except OUTAGES as error:
             logger.warning("housekeeping waits for the database", extra={"error": type(error).__name__})
@@ -240,19 +243,3 @@ async def _forget(connection: Connection, checkout: Checkout) -> None:
     settings, now = checkout.settings, checkout.clock()
     await idempotency.forget(connection, before=now - timedelta(seconds=settings.idempotency_retention))
     await webhooks.forget_handled(connection, before=now - timedelta(seconds=settings.webhook_retention))
-
-
-async def _say_what_waits(connection: Connection, now: datetime) -> None:
-    row = await connection.fetchrow(
-        """
-        SELECT (SELECT min(created_at) FROM refunds WHERE status IN ('requested', 'in_process')) AS refund,
-               (SELECT min(received_at) FROM webhook_events WHERE status <> 'handled') AS webhook,
-               (SELECT count(*) FROM payments WHERE review IS NOT NULL) AS to_review
-        """
-    )
-    assert row is not None
-    for item in ("refund", "webhook"):
-        OLDEST.labels(item).set((now - row[item]).total_seconds() if row[item] else 0)
-    TO_REVIEW.set(row["to_review"])
-    if row["refund"] is not None and now - row["refund"] > OVERDUE_REFUND:
-        logger.error("a refund is owed for too long", extra={"since": row["refund"].isoformat()})

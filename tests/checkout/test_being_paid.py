@@ -393,7 +393,7 @@ async def test_a_status_that_nobody_knows_lets_the_order_expire_and_the_money_go
     assert (await assert_every_real_is_accounted_for(diner)).open == 0
 
 
-@pytest.mark.parametrize("fault", ["null_payer", "string_amounts", "string_id"])
+@pytest.mark.parametrize("fault", ["null_payer", "null_approved", "string_amounts", "string_id"])
 async def test_odd_but_harmless_answers_are_understood(diner: Diner, fault: str) -> None:
     diner.sandbox.arm(fault, times=None)
     order = await diner.place()

@@ -64,6 +64,36 @@ async def test_ours_is_found_beside_an_older_one_of_the_same_amount(diner: Diner
     await assert_every_real_is_accounted_for(diner)
 
 
+async def test_one_made_under_a_key_that_is_forgotten_since_is_found_and_not_made_twice(diner: Diner) -> None:
+    diner.sandbox.behave(key_memory_seconds=86_400)
+    order = await diner.place_paid(3)
+    price = order["items"][0]["unit_price_cents"]
+    diner.sandbox.arm("refund_answer_lost")
+    await diner.refund(order, ONE)
+    await diner.work()
+    assert await listed(diner, order) == [("requested", price)]
+    await diner.later(hours=25)
+    await pass_time(diner, minutes=1)
+    assert await listed(diner, order) == [("approved", price)]
+    assert [refund.amount_cents for refund in diner.sandbox.refunds()] == [price]
+    await assert_every_real_is_accounted_for(diner)
+
+
+async def test_an_old_one_that_was_never_made_is_made_beside_one_of_the_panel(diner: Diner) -> None:
+    diner.sandbox.behave(key_memory_seconds=86_400)
+    order = await diner.place_paid(3)
+    price = order["items"][0]["unit_price_cents"]
+    await refunded_in_panel(diner, order, price)
+    diner.sandbox.arm("server_error", match={"operation": "create_refund"})
+    await diner.refund(order, ONE)
+    await diner.work()
+    await diner.later(hours=25)
+    await pass_time(diner, minutes=1)
+    assert await listed(diner, order) == [("approved", price)]
+    assert await money(diner, order) == ("paid", "partially_refunded", 2 * price)
+    await assert_every_real_is_accounted_for(diner)
+
+
 async def test_an_empty_replay_does_not_take_an_older_refund_for_ours(diner: Diner) -> None:
     order = await diner.place_paid(3)
     price = order["items"][0]["unit_price_cents"]

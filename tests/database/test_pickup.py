@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from comanda.orders.pickup import EXHAUSTED, LONGEST, SHORT, TRIES, NoPickupNumberFree, is_taken, next_number
+from comanda.orders.pickup import EXHAUSTED, LONGEST, SHORT, TRIES, NoPickupNumberFree, is_taken, next_number, pass_over
 from tests.database.rows import add_open_orders, add_order, connected
 from tests.running_diner import Diner, running_diner
 
@@ -29,6 +29,17 @@ async def test_they_wrap_at_999(database_url: str, owner_url: str) -> None:
         await owner.execute("SELECT setval('pickup_numbers', $1)", SHORT - 1)
     async with connected(database_url) as connection:
         assert [await next_number(connection, MONDAY) for _ in range(3)] == [999, 1, 2]
+
+
+async def test_some_can_be_passed_over_also_before_the_first_of_a_day(database_url: str) -> None:
+    async with connected(database_url) as connection:
+        await pass_over(connection, MONDAY, 5)
+        assert await next_number(connection, MONDAY) == 6
+        await pass_over(connection, MONDAY, 1)
+        assert await next_number(connection, MONDAY) == 8
+        # Never a whole round, which would end where it began.
+        await pass_over(connection, MONDAY, 5000)
+        assert await next_number(connection, MONDAY) == 8
 
 
 async def test_a_number_on_an_open_order_is_passed_over_and_one_that_was_picked_up_is_not(database_url: str) -> None:

@@ -80,6 +80,28 @@ async def test_requests_are_counted_by_route_method_and_class(diner: Diner, ops:
     assert count(after, name, **sent) - count(before, name, **sent) > 50
 
 
+async def test_what_never_failed_stands_at_zero_so_that_a_first_failure_is_an_increase(diner: Diner, ops: str) -> None:
+    families = await scrape(ops)
+    failed = {
+        (sample.labels["route"], sample.labels["method"])
+        for sample in families["http_requests"].samples
+        if sample.labels["status"] == "5XX"
+    }
+    assert {("/v1/orders", "POST"), ("/v1/orders/{order_id}", "GET"), ("/v1/menu", "GET")} <= failed
+    for name, labels in {
+        "comanda_charges_total": {"outcome": "refused"},
+        "comanda_webhooks_total": {"outcome": "signature_forged"},
+        "comanda_payment_reviews_total": {"reason": "amount_mismatch"},
+        "comanda_stream_listeners": {"stream": "kitchen"},
+    }.items():
+        assert any(
+            labels.items() <= sample.labels.items()
+            for family in families.values()
+            for sample in family.samples
+            if sample.name == name
+        ), name
+
+
 async def test_clients_cannot_make_time_series(diner: Diner, ops: str) -> None:
     async def send_odd_things(round_: int) -> None:
         for number in range(20):

@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,13 +21,18 @@ from comanda.api import streams
 from comanda.checkout import order_document
 from comanda.checkout.order_document import Rendered
 from comanda.database.pool import Connection
-from comanda.staff.keys import Role, create_key, revoke_key
+from comanda.staff.keys import Role, create_key, revoke_key, rotate_key
 from tests.http.listening import Stream, listening, until
 from tests.running_diner import Diner, running_diner
 
 
 def listeners(diner: Diner) -> int:
     return len(diner.streams._all())
+
+
+async def to_its_end(stream: Stream) -> None:
+    while True:
+        await stream.next()
 
 
 @asynccontextmanager
@@ -373,11 +379,34 @@ async def test_a_revoked_key_hears_nothing_more(diner: Diner) -> None:
             assert (await others.next()).data["id"] == order["id"]
 
 
+async def test_a_rotated_key_hears_on_until_its_time_comes(database_url: str, chance: random.Random) -> None:
+    async with running_diner(database_url, chance, STREAM_HEARTBEAT_MS=20) as diner:
+        async with diner.pool.acquire() as connection:
+            diner.keys[Role.STAFF] = await create_key(
+                connection, name="tablet", role=Role.STAFF, now=diner.checkout.clock()
+            )
+        async with listening(diner, "/v1/kitchen/events", role=Role.STAFF) as stream:
+            assert (await stream.next()).name == "snapshot"
+            async with diner.pool.acquire() as connection:
+                await rotate_key(connection, name="tablet", keep=timedelta(hours=1), now=diner.checkout.clock())
+            # It learns of its end by the notice, and then of an order as before.
+            assert (await stream.next()).name == "snapshot"
+            order = await diner.place_paid()
+            assert (await stream.next()).data["id"] == order["id"]
+            await diner.later(minutes=61)
+            with pytest.raises(EOFError):
+                await to_its_end(stream)
+        answer = await diner.call("GET", "/v1/kitchen", role=Role.STAFF)
+        assert answer.status == 401
+
+
 async def test_a_revocation_that_was_not_heard_counts_too(diner: Diner) -> None:
     async with listening(diner, "/v1/kitchen/events", role=Role.STAFF) as stream:
         await stream.next()
         # Past the code, so that nobody is told; then word may have been missed.
-        await diner.pool.execute("UPDATE api_keys SET revoked_at = now() WHERE role = 'staff'")
+        # By the diner's clock, which knows milliseconds: PostgreSQL's own `now()` may be within its next one.
+        now = diner.checkout.clock()
+        await diner.pool.execute("UPDATE api_keys SET revoked_at = $1 WHERE role = 'staff'", now)
         diner.streams.resync()
         with pytest.raises(EOFError):
             await stream.next()

@@ -3,13 +3,20 @@
 import hashlib
 import hmac
 import json
+import logging
+import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from prometheus_client import REGISTRY
 
 from comanda.http import problems
+from comanda_local.postgres import EmbeddedPostgres
+from tests.conftest import fresh_database, seed, url_of
 from tests.http import documented
-from tests.running_diner import Answer, Diner
+from tests.running_diner import Answer, Diner, running_diner
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -198,3 +205,55 @@ async def test_a_webhook_leads_to_paid(house: Diner) -> None:
 async def test_a_body_over_the_limit(house: Diner) -> None:
     answer = await deliver(house, "7000000900", raw=b" " * 70_000)
     assert (answer.status, answer.code) == (413, "body_too_large")
+
+
+# While one secret replaces another.
+
+BEFORE, BEFORE_THAT = "the-secret-before-it", "the-one-before-that-one"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rotating(server: EmbeddedPostgres, template: str, request: pytest.FixtureRequest) -> AsyncIterator[Diner]:
+    """A diner that still takes the secrets before."""
+    chance = random.Random(f"{seed()} {request.node.nodeid}")
+    async with fresh_database(server, template) as url:
+        app_url = url_of(server, url.rpartition("/")[2], user="app")
+        previous = f"{BEFORE}  {BEFORE_THAT}"
+        async with running_diner(app_url, chance, MERCADO_PAGO_WEBHOOK_SECRET_PREVIOUS=previous) as diner:
+            yield diner
+
+
+def by_previous() -> float:
+    return REGISTRY.get_sample_value("comanda_webhooks_by_previous_secret_total") or 0
+
+
+@pytest.mark.parametrize("key", [BEFORE, BEFORE_THAT])
+async def test_one_signed_with_a_previous_secret_is_taken_counted_and_told_without_it(
+    rotating: Diner, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data_id = str(7_000_001_000 + len(key))
+    counted = by_previous()
+    with caplog.at_level(logging.INFO):
+        answer = await deliver(rotating, data_id, signature=sign(rotating, data_id, ts=now_ms(rotating), key=key))
+    assert (answer.status, answer.body) == (200, {"outcome": "stored"})
+    assert by_previous() == counted + 1
+    assert "webhook signed with a previous secret" in caplog.messages
+    assert key not in caplog.text
+
+
+async def test_one_signed_with_the_current_secret_is_no_word_of_the_previous_ones(rotating: Diner) -> None:
+    counted = by_previous()
+    assert (await deliver(rotating, "7000001100")).body == {"outcome": "stored"}
+    assert by_previous() == counted
+
+
+async def test_one_signed_with_neither_is_refused(rotating: Diner) -> None:
+    for key in ("another secret", f"{BEFORE}  {BEFORE_THAT}", f"{BEFORE} "):
+        forged = sign(rotating, "7000001200", ts=now_ms(rotating), key=key)
+        assert (await deliver(rotating, "7000001200", signature=forged)).status == 401
+    assert await stored(rotating, 7_000_001_200) == []
+
+
+async def test_once_none_is_named_none_but_the_current_is_taken(house: Diner) -> None:
+    old = sign(house, "7000001300", ts=now_ms(house), key=BEFORE)
+    assert (await deliver(house, "7000001300", signature=old)).status == 401

@@ -1,6 +1,7 @@
 """The small commands, as an operator types them: what they print, and one line where they cannot."""
 
 import asyncio
+import io
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import asyncpg
 import pytest
 
 from comanda.__main__ import main
-from comanda.menu.sample import sample_menu
+from comanda.menu.sample import LARGEST, sample_menu
 from comanda.staff.keys import hash_key
 from comanda_local.ports import free_port
 
@@ -73,6 +74,31 @@ def test_keys_are_made_once_shown_once_listed_and_revoked(on_database: Command) 
     assert on_database("keys", "create", "kitchen-tablet-1")[1] != key
 
 
+def test_a_key_is_rotated_and_the_list_says_what_ends_when(on_database: Command) -> None:
+    _, old, _ = on_database("keys", "create", "tablet")
+    status, new, told = on_database("keys", "rotate", "tablet", "--keep", "30")
+    assert (status, new.startswith("comanda_staff_"), new == old) == (0, True, False)
+    assert told.startswith("the key before it is valid until ")
+    records = [json.loads(line) for line in on_database("keys", "list")[1].splitlines()]
+    assert [(each["name"], each["valid"], each["revoked_at"] is None) for each in records] == [
+        ("tablet", True, True),
+        ("tablet", True, False),
+    ]
+    assert on_database("keys", "rotate", "tablet", "--keep", "0")[0] == 0
+    assert [json.loads(line)["valid"] for line in on_database("keys")[1].splitlines()] == [True, True, False]
+    refused(on_database("keys", "rotate", "nobody"), 1, "no valid key")
+
+
+@pytest.mark.parametrize("minutes", ["-1", "1.5", "a while", "", "10081"])
+def test_how_long_a_key_is_kept_is_a_number_of_minutes(
+    on_database: Command, minutes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        on_database("keys", "rotate", "tablet", f"--keep={minutes}")
+    assert ended.value.code == 2
+    assert "is not a number of minutes from 0 to 10080" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["", "x" * 61, "two\nlines", "\udcff"])
 def test_odd_names_of_keys_are_refused(on_database: Command, name: str) -> None:
     refused(on_database("keys", "create", name), 1, "1 to 60 printable characters")
@@ -106,6 +132,28 @@ def test_a_wrong_menu_changes_nothing(on_database: Command, tmp_path: Path, docu
     assert (status, out, len(err.splitlines())) == (1, "", 1)
     assert says.lower() in err.lower()
     assert on_database("load-menu")[1].endswith("products added\n")
+
+
+def test_a_menu_comes_by_standard_input(on_database: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = b'{"categories": [{"name": "A", "products": [{"name": "B", "price_cents": 1}]}]}'
+    for document, says in ((one[:-1], "not a menu"), (one + b" " * LARGEST, f"more than {LARGEST} bytes")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(document)))
+        refused(on_database("load-menu", "-"), 1, says)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(one)))
+    assert on_database("load-menu", "-") == (0, "1 products added\n", "")
+
+
+def test_a_file_that_is_far_too_large_is_not_read_whole(on_database: Command, tmp_path: Path) -> None:
+    large = tmp_path / "large.json"
+    with large.open("wb") as file:
+        file.truncate(1 << 40)
+    refused(on_database("load-menu", str(large)), 1, f"more than {LARGEST} bytes")
+
+
+def test_an_empty_document_is_not_taken_for_a_menu_that_has_something(on_database: Command, tmp_path: Path) -> None:
+    own = tmp_path / "menu.json"
+    own.write_bytes(b'{"categories": []}')
+    assert on_database("load-menu", str(own)) == (0, "0 products added\n", "")
 
 
 def test_a_menu_that_cannot_be_read(on_database: Command, tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ async def test_a_database_that_stops_under_load(
         await asyncio.to_thread(postgres.start)
 
         look = await asyncpg.connect(url)
-        # A request that was at work in the crash keeps its key busy for 30 s; these guests are spared the wait.
+        # A request that was at work in the crash keeps its key busy for 15 s; these guests are spared the wait.
         await look.execute("UPDATE idempotency_keys SET busy_until = NULL")
         async with asyncio.timeout(40):
             orders = [order for row in await asyncio.gather(*rows) for order in row]

@@ -132,7 +132,7 @@ async def test_housekeeping_goes_on_after_a_failure(diner: Diner, monkeypatch: p
         looks.release()
         raise RuntimeError("a query that nobody expected to fail")
 
-    monkeypatch.setattr("comanda.worker._say_what_waits", fail)
+    monkeypatch.setattr("comanda.worker.say_what_waits", fail)
     monkeypatch.setattr("comanda.worker.HOUSEKEEPING_SECONDS", 0.01)
     stop = asyncio.Event()
     running = asyncio.create_task(keep_house(diner.checkout, stop))

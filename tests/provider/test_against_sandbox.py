@@ -273,7 +273,7 @@ async def test_what_had_no_effect_can_be_asked_for_again(
 CALLS: dict[str, Callable[[MercadoPago, int], Awaitable[Any]]] = {
     "create_payment": lambda client, _: client.create_pix(a_charge()),
     "get_payment": lambda client, payment_id: client.get_payment(payment_id),
-    "search_payments": lambda client, _: client.search_payments("any"),
+    "search_payments": lambda client, _: client.search_changed(datetime(2026, 11, 26, tzinfo=UTC), offset=0),
     "cancel_payment": lambda client, payment_id: client.cancel_payment(payment_id, idempotency_key="c"),
     "create_refund": lambda client, payment_id: client.create_refund(payment_id, amount_cents=100, idempotency_key="r"),
     "list_refunds": lambda client, payment_id: client.list_refunds(payment_id),
@@ -433,6 +433,25 @@ async def test_search_finds_an_orders_payments_newest_first(sandbox: RunningSand
     assert len(await client.search_payments(str(order))) == 2
     await sandbox.advance(days=28, hours=12)
     assert [payment.id for payment in await client.search_payments(str(order))] == made[:0:-1]
+
+
+async def test_all_that_was_made_or_changed_since_is_found_a_page_at_a_time(
+    sandbox: RunningSandbox, client: MercadoPago
+) -> None:
+    made = []
+    for _ in range(4):
+        made.append((await client.create_pix(a_charge(expires_at=soon(sandbox)))).id)
+        await sandbox.advance(minutes=1)
+    since = sandbox.clock.now() - timedelta(seconds=90)
+    assert [payment.id for payment in (await client.search_changed(since, offset=0)).payments] == made[3:]
+    sandbox.act(made[0], "pay")
+    page = await client.search_changed(since, offset=0)
+    assert ([payment.id for payment in page.payments], page.total) == ([made[0], made[3]], 2)
+    page = await client.search_changed(since, offset=1)
+    assert ([payment.id for payment in page.payments], page.total) == ([made[3]], 2)
+    assert (await client.search_changed(since, offset=2)).payments == []
+    assert page.payments[0].notification_url is None
+    await refused(client.search_changed(since, offset=10_001))
 
 
 def soon(sandbox: RunningSandbox) -> datetime:

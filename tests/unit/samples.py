@@ -38,6 +38,7 @@ def an_order(status: OrderStatus = OrderStatus.AWAITING_PAYMENT, **fields: Any) 
         "total_cents": TOTAL,
         "pickup_number": 7 if paid else None,
         "paid_at": PLACED + timedelta(minutes=1) if paid else None,
+        "status_changed_at": PLACED,
         "undo_until": None,
         "request_id": "request",
     }

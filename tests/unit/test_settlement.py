@@ -353,6 +353,22 @@ def test_no_word_about_the_first_charge_hides_that_there_was_a_second(ours: Paym
 
 
 @pytest.mark.parametrize(
+    ("told", "review"),
+    [
+        ("approved", Review.RECOVERED),
+        ("approved+300", Review.RECOVERED),
+        ("pending", Review.RECOVERED),
+        ("in_mediation", Review.RECOVERED),
+        ("refunded", None),
+    ],
+)
+def test_an_order_kept_after_a_restore_is_looked_at_until_its_money_is_gone(told: str, review: Review | None) -> None:
+    payment = a_payment(PaymentStatus.APPROVED, review=Review.RECOVERED)
+    verdict = decide(an_order(OrderStatus.PICKED_UP), payment, a_view(told), SOON)
+    assert (verdict.review, verdict.refund_owed) == (review, None)
+
+
+@pytest.mark.parametrize(
     ("told", "review", "back"),
     [
         ("approved", Review.SECOND_CHARGE, True),

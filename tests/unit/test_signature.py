@@ -51,6 +51,15 @@ def test_a_secret_is_text_or_bytes_or_one_of_several(secret: str | bytes | list[
     assert check(secret=secret) is None
 
 
+@pytest.mark.parametrize(
+    ("secrets", "place"),
+    [(SECRET, 0), ([SECRET, "older"], 0), (["newer", SECRET, "oldest"], 1), (["newer", "older", SECRET], 2)],
+)
+def test_it_says_by_which_secret_it_was_signed(secrets: str | list[str | bytes], place: int) -> None:
+    fits = verify(secrets, header=HEADER, request_id=REQUEST_ID, data_id=DATA_ID, now=NOW, tolerance=TOLERANCE)
+    assert fits == place
+
+
 @pytest.mark.parametrize("secret", ["", b"", [], [SECRET, ""]])
 def test_an_empty_secret_is_an_error_of_ours(secret: str | bytes | list[str | bytes]) -> None:
     with pytest.raises(ValueError, match="empty"):

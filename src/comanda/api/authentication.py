@@ -29,7 +29,7 @@ def require(role: Role) -> Guard:
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthenticated("give a key: Authorization: Bearer <key>")
         async with services.checkout.pool.acquire(timeout=5) as database:
-            principal = await find_principal(database, key.strip())
+            principal = await find_principal(database, key.strip(), services.checkout.clock())
         if principal is None:
             raise Unauthenticated("this key is not valid, or was revoked")
         if not principal.may(role):

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncGenerator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -24,12 +24,14 @@ from comanda.database.pool import OUTAGES, Pool
 from comanda.errors import Unavailable
 from comanda.kitchen.board import read_board
 from comanda.settings import Settings
-from comanda.staff.keys import is_valid
+from comanda.staff.keys import end_of
 from comanda.tasks import keep_going
 
 logger = logging.getLogger(__name__)
 
 LISTENERS = Gauge("comanda_stream_listeners", "Open server-sent event streams.", ["stream"])
+for _stream in ("order", "kitchen", "board"):
+    LISTENERS.labels(_stream)  # zero is an answer, nothing is not
 
 COALESCE_SECONDS = 0.02
 RETRY_SECONDS = 0.5
@@ -45,6 +47,7 @@ class _Listener:
     def __init__(self, client: str, key_id: UUID | None = None) -> None:
         self.client = client
         self.key_id = key_id
+        self.ends_at: datetime | None = None
         self.ended = False
         self.seen = b""
         self.bell = asyncio.Event()
@@ -134,10 +137,10 @@ class Streams:
             self._looked_at.add(order_id)
 
     def key_revoked(self, payload: str) -> None:
-        """Hear that a key was revoked: what was opened with it ends."""
+        """Hear that a key was revoked, or is to end: what was opened with it ends, or learns when it will."""
         for listener in self._kitchen:
             if str(listener.key_id) == payload:
-                listener.ended = True
+                listener.resync = True
                 listener.bell.set()
 
     async def order(
@@ -167,7 +170,7 @@ class Streams:
     async def kitchen(self, key_id: UUID) -> AsyncGenerator[bytes, None]:
         """Open the kitchen's stream: `snapshot` events hold the whole list, `order` events one changed order.
 
-        It ends when the key is revoked. However many guests listen, there is room for the kitchen.
+        It ends when the key does. However many guests listen, there is room for the kitchen.
 
         Raises Unavailable if this process is stopping.
         """
@@ -265,13 +268,18 @@ class Streams:
         try:
             async with self._pool.acquire(timeout=5) as connection:
                 # Asked again whenever word of a revocation may have been missed.
-                listener.ended = listener.key_id is not None and not await is_valid(connection, listener.key_id)
+                listener.ends_at = None if listener.key_id is None else await end_of(connection, listener.key_id)
+                self._end_if_due(listener)
                 body = await read_kitchen(connection)
         except OUTAGES:
             listener.resync = True
             await asyncio.sleep(RETRY_SECONDS)
             return None
         return None if listener.ended else _event("snapshot", body, self._next_id())
+
+    def _end_if_due(self, listener: _Listener) -> None:
+        if listener.ends_at is not None and listener.ends_at <= self._clock():
+            listener.ended = True
 
     def _next_id(self) -> str:
         self._sequence += 1
@@ -337,6 +345,7 @@ class Streams:
         while True:
             await asyncio.sleep(self._settings.stream_heartbeat_ms / 1000)
             for listener in self._all():
+                self._end_if_due(listener)
                 listener.events.setdefault("", b": still here\n\n")
                 listener.bell.set()
 

@@ -7,10 +7,11 @@ import comanda.payments.store
 from comanda.checkout import measures
 from comanda.checkout.check_payment import cancel_if_due, check_payment
 from comanda.checkout.context import Checkout
+from comanda.checkout.second_charge import settle_another_charge
 from comanda.checkout.settle_payment import settle_payment
 from comanda.payments import webhooks
 from comanda.payments.model import Payment
-from comanda.payments.provider import ProviderError, ProviderPayment, ProviderRefused, ProviderUnavailable
+from comanda.payments.provider import ProviderError, ProviderRefused, ProviderUnavailable
 from comanda.payments.schedule import backoff, no_sooner
 from comanda.payments.webhooks import WebhookEvent
 
@@ -67,29 +68,12 @@ async def _handle(checkout: Checkout, event: WebhookEvent) -> None:
         await _finish(checkout, event, "not_ours")
         return
     if ours.provider_payment_id not in {None, view.id}:
-        await _another_charge(checkout, event, ours, view)
+        verdict = await settle_another_charge(checkout, ours, view, actor="webhook", request_id=event.request_id)
+        await _finish(checkout, event, verdict.review or "not_ours")
         return
     verdict = await settle_payment(checkout, ours.order_id, view, actor="webhook", event_id=event.id)
     await cancel_if_due(checkout, ours, view.id, verdict)
     measures.WEBHOOKS.labels("settled").inc()
-
-
-async def _another_charge(checkout: Checkout, event: WebhookEvent, ours: Payment, view: ProviderPayment) -> None:
-    """A further charge under our reference, which we never asked for: its money goes back, and a person is told.
-
-    Raises:
-        ProviderError: no answer; it is asked for again with the same key.
-    """
-    verdict = await settle_payment(checkout, ours.order_id, view, actor="webhook")
-    if verdict.second_charge:
-        logger.error("a second charge of an order was paid", extra={"order_id": str(ours.order_id), "payment": view.id})
-        await checkout.provider.create_refund(
-            view.id,
-            amount_cents=None,
-            idempotency_key=f"{ours.idempotency_key}-{view.id}",
-            request_id=event.request_id,
-        )
-    await _finish(checkout, event, verdict.review or "not_ours")
 
 
 async def _by_reference(checkout: Checkout, reference: str | None) -> Payment | None:

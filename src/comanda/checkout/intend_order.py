@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from comanda.database.pool import Connection
-from comanda.http.idempotency import BUSY_AT_MOST, IdempotencyKey
+from comanda.http.idempotency import IdempotencyKey
 from comanda.orders.model import NewOrder
 from comanda.payments.model import NewPayment
 
@@ -71,6 +71,7 @@ async def intend_order(
     payment: NewPayment,
     key: IdempotencyKey | None,
     *,
+    busy_until: datetime,
     max_unpaid: int | None,
     max_unpaid_of_client: int,
     retention: timedelta,
@@ -78,6 +79,7 @@ async def intend_order(
     """Store an order, the charge to ask for and the caller's key: all of it, or nothing.
 
     Args:
+        busy_until: when the request that sent the key has ended, whatever became of it.
         max_unpaid: how many unpaid orders there may be in all; None does not count them.
         max_unpaid_of_client: how many of the same `client_hash`; one without a hash is not counted.
         retention: how long a key is known.
@@ -103,7 +105,7 @@ async def intend_order(
         max_unpaid,
         max_unpaid_of_client,
         *(msgspec.structs.astuple(key) if key is not None else (None, None, None)),
-        now + BUSY_AT_MOST,
+        busy_until,
         now - retention,
         payment.id,
         payment.idempotency_key,

@@ -17,7 +17,7 @@ from comanda.checkout.order_document import Rendered, read_order
 from comanda.checkout.request_pix_charge import request_pix_charge
 from comanda.errors import Invalid, TooMany
 from comanda.http import idempotency
-from comanda.http.idempotency import IdempotencyKey
+from comanda.http.idempotency import BUSY_AT_MOST, IdempotencyKey
 from comanda.menu.model import Product
 from comanda.orders.model import NewItem, NewOrder, clean_text
 from comanda.payments.model import NewPayment
@@ -135,6 +135,8 @@ async def place_order(
             order,
             payment,
             key,
+            # This request has ended by then, or its process is lost: nobody waits longer for the key.
+            busy_until=now + min(BUSY_AT_MOST, timedelta(milliseconds=settings.request_timeout_ms)),
             max_unpaid=settings.max_unpaid_orders if client else None,
             max_unpaid_of_client=settings.max_unpaid_orders_per_client,
             retention=timedelta(seconds=settings.idempotency_retention),

@@ -20,6 +20,10 @@ CAME_TO_NOTHING = frozenset({"rejected", "cancelled"})
 STAYS = frozenset({Review.DISPUTED, Review.SECOND_CHARGE})
 """What a person must look at although all of the money has gone back."""
 
+KEY_IS_TRUSTED_FOR = timedelta(hours=1)
+"""How long we rely on the provider to know a key again. Mercado Pago does not say how long it does; an older refund was
+promised before a long outage or comes back from a backup, and may have been made under a key that is forgotten."""
+
 CLOCK_SKEW = timedelta(seconds=60)
 """How far the provider's clock may be behind ours: a refund that is older than ours by more is somebody else's."""
 
@@ -48,7 +52,7 @@ async def send_refund(checkout: Checkout, refund: Refund) -> None:
         # Refused at the first try, it is refused. Later it may be the second copy that is: the first one's answer
         # was lost.
         again = refund.attempts > 1
-        told = await _find(checkout, payment.provider_payment_id, refund, refused=True) if again else None
+        told = await _find(checkout, payment.provider_payment_id, refund, without_key=True) if again else None
         if told is None:
             await _settle(checkout, payment, refund, RefundStatus.REJECTED, None, str(error))
             return
@@ -67,6 +71,10 @@ async def _ask(checkout: Checkout, provider_id: int, refund: Refund) -> Provider
         told = await checkout.provider.get_refund(provider_id, refund.provider_refund_id, request_id=refund.request_id)
         if told is not None:
             return told
+    if checkout.clock() - refund.created_at > KEY_IS_TRUSTED_FOR:
+        told = await _find(checkout, provider_id, refund, without_key=True)
+        if told is not None:
+            return told
     told = await checkout.provider.create_refund(
         provider_id,
         amount_cents=None if refund.whole else refund.amount_cents,
@@ -78,14 +86,15 @@ async def _ask(checkout: Checkout, provider_id: int, refund: Refund) -> Provider
 
 
 async def _find(
-    checkout: Checkout, provider_id: int, refund: Refund, *, refused: bool = False
+    checkout: Checkout, provider_id: int, refund: Refund, *, without_key: bool = False
 ) -> ProviderRefund | None:
     """Find our refund among the provider's: of our amount, not older than ours, not matched to another of ours.
 
     One that gives money back goes before one that came to nothing, and a newer one before an older one.
 
     Args:
-        refused: our last request was. Then nothing says that ours exists, but that more went back than we know of.
+        without_key: our key was not recognized, or not asked. Then nothing says that ours exists, but that more went
+            back than we know of.
     """
     told = await checkout.provider.list_refunds(provider_id, request_id=refund.request_id)
     async with checkout.pool.acquire(timeout=5) as connection:
@@ -101,7 +110,7 @@ async def _find(
     if not alike and refund.whole and given_back == refund.amount_cents:
         alike = recent
     found = max(alike, key=lambda each: (each.status not in CAME_TO_NOTHING, each.id), default=None)
-    if found is None or not refused:
+    if found is None or not without_key:
         return found
     # A refund in the provider's panel may be of our amount too; it was counted when we read the payment back.
     in_panel = payment.refunded_cents - ours

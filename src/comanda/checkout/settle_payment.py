@@ -1,11 +1,12 @@
 """Apply what the provider says of a payment: order, payment, history, refund owed and event, in one commit."""
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
+import comanda.orders.measures
 import comanda.orders.store
 import comanda.payments.store
 from comanda.checkout import measures
@@ -68,7 +69,7 @@ async def settle_payment(
         return verdict, order, payment
 
     verdict, order, payment = await in_transaction(checkout.pool, work)
-    _tell(checkout, verdict, order, payment)
+    _tell(checkout, verdict, order, payment, view, actor)
     return verdict
 
 
@@ -147,11 +148,18 @@ async def _apply(
         )
 
 
-def _tell(checkout: Checkout, verdict: Verdict, order: Order, payment: Payment) -> None:
+def _tell(
+    checkout: Checkout, verdict: Verdict, order: Order, payment: Payment, view: ProviderPayment | None, actor: str
+) -> None:
     if verdict.order_status is OrderStatus.PAID:
+        now = checkout.clock()
         measures.ORDERS_PAID.inc()
-        seconds = (checkout.clock() - payment.created_at).total_seconds()
-        measures.REQUESTED_TO_APPROVED.observe(seconds)
+        measures.APPROVALS.labels(actor).inc()
+        measures.REQUESTED_TO_APPROVED.observe((now - payment.created_at).total_seconds())
+        if view is not None and view.approved_at is not None:
+            # By two clocks: what the provider's is ahead is no time.
+            measures.PAID_TO_KITCHEN.observe(max(now - view.approved_at, timedelta()).total_seconds())
+        comanda.orders.measures.moved(order, OrderStatus.PAID, now)
     if verdict.refund_owed is not None:
         measures.REFUNDS_OWED.labels("automatic").inc()
     if verdict.review is not None and verdict.review != payment.review:

@@ -139,8 +139,8 @@ def _flag(payment: Payment, review: Review) -> str:
 
 
 def _sticky(payment: Payment) -> str | None:
-    """Answer what no look at our own charge takes away: that there was a second one."""
-    return Review.SECOND_CHARGE if payment.review == Review.SECOND_CHARGE else None
+    """Answer what no look at our own charge takes away: that there was a second one, or that the order was lost."""
+    return payment.review if payment.review in {Review.SECOND_CHARGE, Review.RECOVERED} else None
 
 
 def _money_came(
@@ -166,8 +166,9 @@ def _money_came(
 
 
 def _review_of_money(payment: Payment, told: PaymentStatus, problem: Review | None, nothing_left: bool) -> str | None:
-    if _sticky(payment) is not None:
-        return _sticky(payment)
+    # An order that was lost and kept is no question any more once its money is gone.
+    if payment.review == Review.SECOND_CHARGE or (payment.review == Review.RECOVERED and not nothing_left):
+        return payment.review
     if told in DISPUTED:
         # Said when it begins: what a person has looked at and cleared stays cleared.
         return None if payment.status is told and payment.review is None else Review.DISPUTED

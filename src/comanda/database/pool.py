@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from prometheus_client import Gauge
 
 from comanda.settings import Settings
 
@@ -40,6 +41,8 @@ OUTAGES: tuple[type[Exception], ...] = (
 )
 
 CLOSE_SECONDS = 5
+CONNECTIONS = Gauge("comanda_database_pool_connections", "Connections of this process's pool, by state.", ["state"])
+MOST_CONNECTIONS = Gauge("comanda_database_pool_max", "How many connections the pool may have.")
 
 
 class Collision(Exception):
@@ -74,7 +77,7 @@ def session_settings(settings: Settings, application: str) -> dict[str, str]:
 
 async def open_pool(settings: Settings, application: str) -> Pool:
     """Open the pool named `application` in pg_stat_activity. Raises one of `OUTAGES` if nobody answers."""
-    return await asyncpg.create_pool(
+    pool: Pool = await asyncpg.create_pool(
         settings.database_url,
         min_size=1,
         max_size=settings.database_pool_size,
@@ -84,6 +87,10 @@ async def open_pool(settings: Settings, application: str) -> Pool:
         connection_class=PlainConnection,
         server_settings=session_settings(settings, application),
     )
+    CONNECTIONS.labels("in_use").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    CONNECTIONS.labels("idle").set_function(pool.get_idle_size)
+    MOST_CONNECTIONS.set(pool.get_max_size())
+    return pool
 
 
 async def close_pool(pool: Pool) -> None:

@@ -5,6 +5,7 @@ import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import TextIO
 
 import asyncpg
 import msgspec
@@ -74,9 +75,9 @@ def write_access(line: AccessLine) -> None:
         sys.stdout.buffer.flush()
 
 
-def set_up_logs(level: str) -> None:
-    """Send all logs of this process to standard output, as JSON lines."""
-    handler = logging.StreamHandler(sys.stdout)
+def set_up_logs(level: str, stream: TextIO | None = None) -> None:
+    """Send all logs of this process to `stream`, by default standard output, as JSON lines."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

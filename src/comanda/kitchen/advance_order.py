@@ -1,13 +1,15 @@
 """Staff move an order along: paid, preparing, ready, picked up, and one step back while it is fresh."""
 
+from datetime import datetime
 from uuid import UUID
 
+import comanda.orders.measures
 import comanda.orders.store
 import comanda.payments.store
 from comanda.clock import Clock
 from comanda.database.pool import Connection, Pool, in_transaction
 from comanda.errors import Conflict, NotFound
-from comanda.orders.model import OrderStatus, step
+from comanda.orders.model import Order, OrderStatus, step
 from comanda.orders.pickup import is_taken
 
 
@@ -33,14 +35,14 @@ async def advance_order(
             money has all gone back, or is about to, into the kitchen again.
     """
 
-    async def work(connection: Connection) -> None:
+    async def work(connection: Connection) -> tuple[Order, datetime] | None:
         now = clock()
         order = await comanda.orders.store.lock(connection, order_id)
         if order is None:
             raise NotFound("there is no such order", code="order_not_found")
         move = step(order, wanted, now)
         if move is None:
-            return
+            return None
         if order.status is OrderStatus.PICKED_UP:
             # Under the order's lock, which whoever moves its money takes first.
             payment = await comanda.payments.store.by_order(connection, order_id)
@@ -58,5 +60,9 @@ async def advance_order(
             request_id=request_id,
             undo_until=move.undo_until,
         )
+        return order, now
 
-    await in_transaction(pool, work)
+    moved = await in_transaction(pool, work)
+    if moved is not None:
+        order, now = moved
+        comanda.orders.measures.moved(order, wanted, now)

@@ -17,6 +17,9 @@ from comanda.menu.model import (
     ProductName,
 )
 
+LARGEST = 1_048_576
+"""Bytes of a menu document: some thousand products. More is taken for another file, and not read."""
+
 
 class ProductEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A product in a menu document."""
@@ -46,11 +49,11 @@ def sample_menu() -> bytes:
     return files("comanda.menu").joinpath("sample_menu.json").read_bytes()
 
 
-async def load_menu(connection: Connection, document: bytes, now: datetime) -> int:
+async def load_menu(connection: Connection, document: bytes, now: datetime) -> int | None:
     """Fill an empty menu from a document, in one transaction.
 
     Returns:
-        How many products were added; 0, with nothing changed, if the menu already has a category.
+        How many products were added; None, with nothing changed, if the menu already has a category.
 
     Raises:
         msgspec.ValidationError: the document is not a menu; says where.
@@ -60,7 +63,7 @@ async def load_menu(connection: Connection, document: bytes, now: datetime) -> i
         # Two loaders at once must not both find it empty.
         await connection.execute("LOCK TABLE categories IN SHARE ROW EXCLUSIVE MODE")
         if await connection.fetchval("SELECT EXISTS (SELECT FROM categories WHERE archived_at IS NULL)"):
-            return 0
+            return None
         for category in menu.categories:
             record = await store.add_category(connection, NewCategory(name=category.name), now)
             for product in category.products:

@@ -24,6 +24,10 @@ from comanda.menu.model import (
 
 Value = TypeVar("Value")
 
+RECOVERED_ID = UUID("5b0c1f3e-7f1d-4c55-9d0a-3f6d1f0c9a01")
+"""Of the product, and of its category, that stands in orders of which only the sum is known."""
+RECOVERED_NAME = "Pedido recuperado"
+
 READ = """
 SELECT c.id AS category_id, c.name AS category_name,
        p.id, p.name, p.description, p.price_cents, p.image_url, p.available
@@ -193,3 +197,26 @@ async def archive_product(connection: Connection, product_id: UUID, now: datetim
 
 def _or_none(value: Value | msgspec.UnsetType) -> Value | None:
     return None if isinstance(value, msgspec.UnsetType) else value
+
+
+async def recovered_product(connection: Connection, now: datetime) -> tuple[UUID, str]:
+    """Answer id and name of the product for orders of which only the sum is known; make it where it is missing.
+
+    It is archived from its first moment, so that no menu and no manager's list ever shows it, and its price is none.
+    """
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM products WHERE id = $1)", RECOVERED_ID):
+        await connection.execute(
+            """
+            WITH kept AS (
+                INSERT INTO categories (id, name, archived_at, created_at, updated_at) VALUES ($1, $2, $3, $3, $3)
+                ON CONFLICT (id) DO NOTHING
+            )
+            INSERT INTO products (id, category_id, name, price_cents, available, archived_at, created_at, updated_at)
+            VALUES ($1, $1, $2, 1, false, $3, $3, $3)
+            ON CONFLICT (id) DO NOTHING
+            """,
+            RECOVERED_ID,
+            RECOVERED_NAME,
+            now,
+        )
+    return RECOVERED_ID, RECOVERED_NAME

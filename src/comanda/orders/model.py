@@ -76,6 +76,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     total_cents: Cents
     pickup_number: int | None
     paid_at: datetime | None
+    status_changed_at: datetime
     undo_until: datetime | None
     request_id: str | None
 

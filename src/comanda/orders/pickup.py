@@ -66,6 +66,15 @@ async def next_number(connection: Connection, day: date) -> int:
     return smallest
 
 
+async def pass_over(connection: Connection, day: date, count: int) -> None:
+    """Leave out the next `count` numbers of `day`, or all but one where that is more: guests hold them already.
+
+    After a restore the sequence has gone back, and with it perhaps the day's beginning, which is noted first.
+    """
+    await connection.fetchval(NEXT, day)
+    await connection.fetch("SELECT nextval('pickup_numbers') FROM generate_series(2, $1::int)", min(count, SHORT - 1))
+
+
 async def is_taken(connection: Connection, number: int) -> bool:
     """Answer whether an open order has this number."""
     return bool(await connection.fetchval(TAKEN, number))

@@ -23,7 +23,7 @@ RETURNING version
 """
 
 LOCK = """
-SELECT id, status, version, total_cents, pickup_number, paid_at, undo_until, request_id
+SELECT id, status, version, total_cents, pickup_number, paid_at, status_changed_at, undo_until, request_id
 FROM orders WHERE id = $1 FOR UPDATE
 """
 

@@ -5,26 +5,25 @@ Nothing is retried here: whether, when and with which stored key to ask again is
 allows; never a POST.) Paths, headers and codes are those of Mercado Pago's reference and its official SDKs.
 """
 
-import asyncio
 import email.utils
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from time import perf_counter
 from types import TracebackType
 
 import aiohttp
-from prometheus_client import Counter, Histogram
 from yarl import URL
 
 from comanda.payments import mercado_pago_wire as wire
 from comanda.payments.provider import (
     PixCharge,
     ProviderDenied,
+    ProviderPage,
     ProviderPayment,
     ProviderRefund,
     ProviderRefused,
     ProviderUnavailable,
 )
+from comanda.payments.provider_calls import measured
 
 MAXIMUM_ANSWER_BYTES = 1024 * 1024
 """A payment with its QR is about 10 kB; a page of thirty of them fits."""
@@ -38,36 +37,14 @@ SAME_REQUEST_PAUSE = 60.0
 SEARCH_BEGIN = "NOW-31DAYS"
 """A Pix lives for 30 days at most, so one that can still be paid is younger."""
 
+CHANGED_PAGE = 50
+"""Payments on a page of `search_changed`: half of what MAXIMUM_ANSWER_BYTES has room for."""
+
+MAXIMUM_OFFSET = 10_000
+"""How deep Mercado Pago's search pages."""
+
 # 408 and 425 are said by what stands in front of the provider, of a request that was not taken in.
 UNAVAILABLE_STATUSES = frozenset({408, 423, 425, 429})
-
-request_duration_seconds = Histogram(
-    "comanda_provider_request_duration_seconds",
-    "Time from asking the payment provider to its answer read, or to giving up.",
-    ["operation"],
-    buckets=(0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0),
-)
-requests_total = Counter(
-    "comanda_provider_requests_total",
-    "Calls to the payment provider by outcome: ok, missing (404), refused, denied, unavailable,"
-    " abandoned (we stopped waiting) or failed (a fault of ours).",
-    ["operation", "outcome"],
-)
-OPERATIONS = (
-    "create_pix",
-    "get_payment",
-    "search_payments",
-    "cancel_payment",
-    "create_refund",
-    "list_refunds",
-    "get_refund",
-)
-OUTCOMES = ("ok", "missing", "refused", "denied", "unavailable", "abandoned", "failed")
-# Made now, so that every series is there from the start, at zero, and no call pays for looking them up.
-_durations = {operation: request_duration_seconds.labels(operation) for operation in OPERATIONS}
-_counters = {
-    (operation, outcome): requests_total.labels(operation, outcome) for operation in OPERATIONS for outcome in OUTCOMES
-}
 
 
 class MercadoPago:
@@ -144,7 +121,7 @@ class MercadoPago:
 
     async def create_pix(self, charge: PixCharge, *, request_id: str | None = None) -> ProviderPayment:
         """Ask for a Pix. The charge's own key makes a second try give the first one's payment."""
-        with _measured("create_pix"):
+        with measured("create_pix"):
             headers = {"X-Idempotency-Key": charge.idempotency_key}
             _, body = await self._exchange("POST", self._payments, headers, request_id, body=wire.write_charge(charge))
             return wire.read_payment(body)
@@ -152,7 +129,7 @@ class MercadoPago:
     async def get_payment(self, payment_id: int, *, request_id: str | None = None) -> ProviderPayment | None:
         """Read a payment as it is now; None if there is none, as may be said just after it was created."""
         try:
-            with _measured("get_payment"):
+            with measured("get_payment"):
                 _, body = await self._exchange("GET", self._payments / str(payment_id), {}, request_id)
                 return _same_payment(wire.read_payment(body), payment_id)
         except ProviderRefused as refused:
@@ -165,7 +142,7 @@ class MercadoPago:
 
         Only the first page is read. What has another reference is left out, should the filter be ignored.
         """
-        with _measured("search_payments"):
+        with measured("search_payments"):
             url = (self._payments / "search").with_query(
                 {
                     "external_reference": external_reference,
@@ -178,14 +155,43 @@ class MercadoPago:
             )
             _, body = await self._exchange("GET", url, {}, request_id)
             found = wire.read_search(body)
-            ours = [payment for payment in found if payment.external_reference == external_reference]
+            ours = [payment for payment in found.payments if payment.external_reference == external_reference]
             return sorted(ours, key=_age, reverse=True)
+
+    async def search_changed(
+        self, since: datetime, *, offset: int, made: bool = False, request_id: str | None = None
+    ) -> ProviderPage:
+        """Find a page of the account's payments that were made or changed at `since` or later, oldest first.
+
+        Sorted by when they were made, which never changes, and without an end: what changes while one pages only joins
+        the pages and so moves others to later ones. Nothing is passed over; something may be seen twice. What was made
+        or changed in the last moments may be missing: the provider's index lags.
+
+        Args:
+            since: aware; a payment that was made later was changed later too.
+            offset: how many to pass over, `MAXIMUM_OFFSET` at most.
+            made: only what was made since then, to go on from the last one that an offset reaches.
+        """
+        with measured("search_payments"):
+            url = (self._payments / "search").with_query(
+                {
+                    "sort": "date_created",
+                    "criteria": "asc",
+                    "range": "date_created" if made else "date_last_updated",
+                    "begin_date": wire.write_moment(since),
+                    "end_date": "NOW",
+                    "limit": str(CHANGED_PAGE),
+                    "offset": str(offset),
+                }
+            )
+            _, body = await self._exchange("GET", url, {}, request_id)
+            return wire.read_search(body)
 
     async def cancel_payment(
         self, payment_id: int, *, idempotency_key: str, request_id: str | None = None
     ) -> ProviderPayment:
         """Cancel what is pending or in process. Refused (2063, 3005) in another state: read it again."""
-        with _measured("cancel_payment"):
+        with measured("cancel_payment"):
             _, body = await self._exchange(
                 "PUT",
                 self._payments / str(payment_id),
@@ -208,7 +214,7 @@ class MercadoPago:
         The answer's status may be `in_process` for a while. None: this key's refund was made before and the
         provider says no more of it; find it by `list_refunds`. Refused with 2063 (state), 2017 (too much).
         """
-        with _measured("create_refund"):
+        with measured("create_refund"):
             headers = {
                 "X-Idempotency-Key": idempotency_key,
                 # Without it a refund that waits in contingency is answered 400, although it is under way.
@@ -227,7 +233,7 @@ class MercadoPago:
 
     async def list_refunds(self, payment_id: int, *, request_id: str | None = None) -> list[ProviderRefund]:
         """List a payment's refunds, oldest first as ids grow. Refused (404) without such a payment."""
-        with _measured("list_refunds"):
+        with measured("list_refunds"):
             url = self._payments / str(payment_id) / "refunds"
             _, body = await self._exchange("GET", url, {}, request_id)
             refunds = [_same_refund(refund, payment_id) for refund in wire.read_refunds(body)]
@@ -238,7 +244,7 @@ class MercadoPago:
     ) -> ProviderRefund | None:
         """Read a refund as it is now; None if the provider knows none."""
         try:
-            with _measured("get_refund"):
+            with measured("get_refund"):
                 url = self._payments / str(payment_id) / "refunds" / str(refund_id)
                 _, body = await self._exchange("GET", url, {}, request_id)
                 refund = _same_refund(wire.read_refund(body), payment_id)
@@ -300,40 +306,6 @@ class MercadoPago:
         if status in {401, 403}:
             return ProviderDenied(status, code, reason)
         return ProviderRefused(status, code, reason)
-
-
-class _measured:  # noqa: N801 (read as `with _measured(...)`)
-    """Count a call's outcome and its time, whatever they are."""
-
-    __slots__ = ("_operation", "_started")
-
-    def __init__(self, operation: str) -> None:
-        self._operation = operation
-
-    def __enter__(self) -> None:
-        self._started = perf_counter()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        _durations[self._operation].observe(perf_counter() - self._started)
-        _counters[self._operation, _outcome(error)].inc()
-
-
-def _outcome(error: BaseException | None) -> str:
-    match error:
-        case None:
-            return "ok"
-        case ProviderUnavailable():
-            return "unavailable"
-        case ProviderDenied():
-            return "denied"
-        case ProviderRefused():
-            return "missing" if error.status == 404 else "refused"
-        case asyncio.CancelledError():
-            return "abandoned"
-        case _:
-            return "failed"
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:

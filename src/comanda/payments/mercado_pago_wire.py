@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from comanda.payments.provider import PixCharge, ProviderPayment, ProviderRefund, ProviderUnavailable
+from comanda.payments.provider import PixCharge, ProviderPage, ProviderPayment, ProviderRefund, ProviderUnavailable
 
 T = TypeVar("T")
 
@@ -77,11 +77,17 @@ class _Payment(msgspec.Struct, frozen=True, kw_only=True):
     date_approved: Aware | None = None
     date_last_updated: Aware | None = None
     date_of_expiration: Aware | None = None
+    notification_url: str | None = None
     point_of_interaction: _PointOfInteraction | None = None
+
+
+class _Paging(msgspec.Struct, frozen=True):
+    total: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class _Search(msgspec.Struct, frozen=True):
     results: list[_Payment]
+    paging: _Paging | None = None
 
 
 class _Refund(msgspec.Struct, frozen=True):
@@ -114,8 +120,7 @@ def write_charge(charge: PixCharge) -> bytes:
             payer=_Payer(charge.payer_email),
             description=charge.description,
             external_reference=charge.external_reference,
-            # Milliseconds and a numeric offset always: without them the answer is 400, code 23.
-            date_of_expiration=charge.expires_at.astimezone(BRASILIA).isoformat(timespec="milliseconds"),
+            date_of_expiration=write_moment(charge.expires_at),
             notification_url=charge.notification_url,
         )
     )
@@ -135,9 +140,16 @@ def read_payment(body: bytes) -> ProviderPayment:
     return _payment(_read(_decode_payment, body))
 
 
-def read_search(body: bytes) -> list[ProviderPayment]:
+def read_search(body: bytes) -> ProviderPage:
     """Read a page of search results, in the order that it has. Raises as `read_payment`."""
-    return [_payment(found) for found in _read(_decode_search, body).results]
+    found = _read(_decode_search, body)
+    return ProviderPage([_payment(each) for each in found.results], found.paging.total if found.paging else None)
+
+
+def write_moment(moment: datetime) -> str:
+    """Write a time as Mercado Pago's examples have it: to the millisecond, with a numeric offset."""
+    # Without milliseconds and offset a charge is answered 400, code 23, and a search 400, code 1001.
+    return moment.astimezone(BRASILIA).isoformat(timespec="milliseconds")
 
 
 def read_refund(body: bytes) -> ProviderRefund:
@@ -233,6 +245,7 @@ def _payment(told: _Payment) -> ProviderPayment:
             expires_at=_utc(told.date_of_expiration),
             copy_paste=(pix.qr_code or None) if pix is not None else None,
             qr_code_png_base64=(pix.qr_code_base64 or None) if pix is not None else None,
+            notification_url=told.notification_url or None,
         )
     except OverflowError:  # the year 1 with an offset has no UTC
         raise ProviderUnavailable("the answer has a date that is out of range") from None

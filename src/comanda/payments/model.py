@@ -68,6 +68,7 @@ class Review(StrEnum):
     REFUND_REFUSED = "refund_refused"
     DISPUTED = "disputed"
     WENT_BACK = "went_back"
+    RECOVERED = "recovered"
 
 
 class NewPayment(msgspec.Struct, frozen=True, kw_only=True):

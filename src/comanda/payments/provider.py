@@ -44,6 +44,14 @@ class ProviderPayment(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     copy_paste: str | None = None
     qr_code_png_base64: str | None = None
+    notification_url: str | None = None
+
+
+class ProviderPage(msgspec.Struct, frozen=True):
+    """A page of what a search finds, in its order; `total` is how many there are on all pages, None if not said."""
+
+    payments: list[ProviderPayment]
+    total: int | None
 
 
 class ProviderRefund(msgspec.Struct, frozen=True, kw_only=True):

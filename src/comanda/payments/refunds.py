@@ -1,5 +1,6 @@
 """Refunds in PostgreSQL. A refund is promised first, then asked for until the provider decides, exactly once."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -133,6 +134,19 @@ async def of_order(connection: Connection, order_id: UUID) -> list[Refund]:
         order_id,
     )
     return [from_record(row) for row in rows]
+
+
+async def promised_cents(connection: Connection, order_ids: Collection[UUID], *, since: datetime) -> Cents:
+    """Answer the centavos that were promised back of these orders from a moment on, whatever became of them."""
+    cents: Cents = await connection.fetchval(
+        """
+        SELECT COALESCE(sum(r.amount_cents), 0)::bigint FROM refunds AS r JOIN payments AS p ON p.id = r.payment_id
+        WHERE p.order_id = ANY($1::uuid[]) AND r.created_at >= $2
+        """,
+        list(order_ids),
+        since,
+    )
+    return cents
 
 
 async def known_provider_ids(connection: Connection, refund: Refund) -> set[int]:

@@ -45,7 +45,7 @@ def verify(
     data_id: str | None,
     now: datetime,
     tolerance: timedelta,
-) -> None:
+) -> int:
     """Return if the signature is Mercado Pago's and fresh; raise if not.
 
     The manifest is `id:<data.id>;request-id:<x-request-id>;ts:<ts>;`, a pair that is absent (or empty) left
@@ -60,6 +60,9 @@ def verify(
         now: the present moment, aware.
         tolerance: how far the signed time may lie from now, to either side.
 
+    Returns:
+        Which of the secrets it was signed with: its place, 0 for the first.
+
     Raises:
         SignatureRejected: missing, malformed, forged, or genuine but stale.
         ValueError: no secret, or an empty one: anybody can sign with it.
@@ -73,15 +76,18 @@ def verify(
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise SignatureRejected(Rejection.MALFORMED)
     manifests = {_manifest(id_as_signed, request_id, ts) for id_as_signed in _spellings(data_id)}
+    # Every key is tried with every manifest, whichever fits: the time that it takes says nothing.
     matches = [
-        hmac.compare_digest(hmac.digest(key, manifest, "sha256").hex(), digest)
-        for key in keys
+        (place, hmac.compare_digest(hmac.digest(key, manifest, "sha256").hex(), digest))
+        for place, key in enumerate(keys)
         for manifest in manifests
     ]
-    if not any(matches):
+    fitting = [place for place, fits in matches if fits]
+    if not fitting:
         raise SignatureRejected(Rejection.FORGED)
     if abs(now - _moment(ts)) > tolerance:
         raise SignatureRejected(Rejection.STALE)
+    return fitting[0]
 
 
 def _keys(secret: Secret | Sequence[Secret]) -> list[bytes]:

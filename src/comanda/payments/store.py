@@ -1,6 +1,6 @@
 """Payments in PostgreSQL: intent first, then what the provider said, each change with its history row."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -99,6 +99,16 @@ async def by_order(connection: Connection, order_id: UUID) -> Payment | None:
     """Find an order's payment, without a lock."""
     row = await connection.fetchrow(f"SELECT {COLUMNS} FROM payments WHERE order_id = $1", order_id)
     return None if row is None else from_record(row)
+
+
+async def known_orders(connection: Connection, order_ids: Collection[UUID], *, paid: bool = False) -> set[UUID]:
+    """Answer which of these orders there are; with `paid`, only those whose money is known to have come."""
+    rows = await connection.fetch(
+        "SELECT order_id FROM payments WHERE order_id = ANY($1::uuid[]) AND (paid_cents IS NOT NULL OR NOT $2)",
+        list(order_ids),
+        paid,
+    )
+    return {row["order_id"] for row in rows}
 
 
 async def is_requested(connection: Connection, order_id: UUID) -> bool:

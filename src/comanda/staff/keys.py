@@ -1,11 +1,14 @@
 """Keys of staff and managers: made by a command, shown once, stored hashed, named, revocable.
 
+`revoked_at` is from when on a key is not valid: of one that was rotated it lies ahead for a while. A version that does
+not know of that refuses such a key at once, which is the safe side (docs/decisions/0003-migrations.md).
+
 A key is 256 random bits, so a plain SHA-256 of it is as good as a slow hash: there is nothing to guess.
 """
 
 import hashlib
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid4
 
@@ -15,10 +18,16 @@ import msgspec
 from comanda.database.pool import Connection
 from comanda.errors import Conflict, NotFound
 
-# Whatever was opened with the key, in whatever pod, is told.
+# Whatever was opened with a key, in whatever pod, is told. Those of that name that were to end later end now, too.
 REVOKE = """
-WITH revoked AS (UPDATE api_keys SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL RETURNING id)
+WITH revoked AS (
+    UPDATE api_keys SET revoked_at = $2 WHERE name = $1 AND (revoked_at IS NULL OR revoked_at > $2) RETURNING id
+)
 SELECT id, pg_notify('comanda_keys', id::text) FROM revoked
+"""
+END_LATER = """
+WITH ending AS (UPDATE api_keys SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL RETURNING id, role)
+SELECT role, pg_notify('comanda_keys', id::text) FROM ending
 """
 
 
@@ -42,13 +51,18 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it is listed: never the key itself."""
+    """A key as it is listed: never the key itself.
+
+    Args:
+        revoked_at: from when on it is not valid, which may be to come. valid: whether it is now.
+    """
 
     id: UUID
     name: str
     role: Role
     created_at: datetime
     revoked_at: datetime | None
+    valid: bool
 
 
 def make_key(role: Role) -> str:
@@ -80,29 +94,57 @@ async def ensure_key(connection: Connection, *, name: str, role: Role, key: str,
         await _insert(connection, key, name, role, now)
 
 
+async def rotate_key(connection: Connection, *, name: str, keep: timedelta, now: datetime) -> str:
+    """Make and store a new key of the same name and role, and answer it, for the only time.
+
+    The one before stays valid for `keep`. So does, until its own time, one that was rotated earlier: whoever lost what
+    this answered rotates again, and the tablet that still has the first key is not locked out.
+
+    Raises:
+        NotFound: there is no living key of that name.
+    """
+    async with connection.transaction():
+        # Two at once: the second then finds what the first has made.
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('api_keys ' || $1, 0))", name)
+        role = await connection.fetchval(END_LATER, name, now + keep)
+        if role is None:
+            raise NotFound(f"there is no valid key named {name!r}", code="key_not_found")
+        key = make_key(Role(role))
+        await _insert(connection, key, name, Role(role), now)
+    return key
+
+
 async def revoke_key(connection: Connection, name: str, now: datetime) -> None:
-    """Revoke the living key of that name, at once and everywhere. Raises NotFound."""
-    if await connection.fetchval(REVOKE, name, now) is None:
+    """Revoke the key of that name, and those that it replaced, at once and everywhere. Raises NotFound."""
+    # All rows, since each is told of as it is read.
+    if not await connection.fetch(REVOKE, name, now):
         raise NotFound(f"there is no valid key named {name!r}", code="key_not_found")
 
 
-async def list_keys(connection: Connection) -> list[KeyRecord]:
-    """Answer all keys, living ones first."""
+async def list_keys(connection: Connection, now: datetime) -> list[KeyRecord]:
+    """Answer all keys, living ones first, then those that are to end."""
     rows = await connection.fetch(
-        "SELECT id, name, role, created_at, revoked_at FROM api_keys ORDER BY revoked_at NULLS FIRST, created_at"
+        """
+        SELECT id, name, role, created_at, revoked_at, (revoked_at IS NULL OR revoked_at > $1) AS valid
+        FROM api_keys ORDER BY valid DESC, revoked_at NULLS FIRST, created_at
+        """,
+        now,
     )
     return [KeyRecord(**{**row, "role": Role(row["role"])}) for row in rows]
 
 
-async def is_valid(connection: Connection, key_id: UUID) -> bool:
-    """Answer whether a key that was valid once still is."""
-    return bool(await connection.fetchval("SELECT revoked_at IS NULL FROM api_keys WHERE id = $1", key_id))
+async def end_of(connection: Connection, key_id: UUID) -> datetime | None:
+    """Answer from when on a key is not valid, None as long as no end is set."""
+    ends: datetime | None = await connection.fetchval("SELECT revoked_at FROM api_keys WHERE id = $1", key_id)
+    return ends
 
 
-async def find_principal(connection: Connection, key: str) -> Principal | None:
+async def find_principal(connection: Connection, key: str, now: datetime) -> Principal | None:
     """Answer whose valid key this is, None if nobody's. Read every time, so that a revoked key ends at once."""
     row = await connection.fetchrow(
-        "SELECT id, name, role FROM api_keys WHERE key_hash = $1 AND revoked_at IS NULL", hash_key(key)
+        "SELECT id, name, role FROM api_keys WHERE key_hash = $1 AND (revoked_at IS NULL OR revoked_at > $2)",
+        hash_key(key),
+        now,
     )
     return None if row is None else Principal(row["id"], row["name"], Role(row["role"]))
 

@@ -1,10 +1,10 @@
 """What the server's doors share: who may call, and how an error is written."""
 
-import hmac
 import ipaddress
 
 from aiohttp import web
 
+from comanda_sandbox.credentials import Credentials
 from comanda_sandbox.errors import RefusedError
 from comanda_sandbox.rendering import encoded
 from comanda_sandbox.sandbox import Sandbox
@@ -32,8 +32,8 @@ def problem(status: int, detail: str) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/problem+json")
 
 
-def authorize(header: str, token: str) -> None:
-    """Check the ``Authorization`` header against the sandbox's token.
+def authorize(header: str, credentials: Credentials) -> None:
+    """Check the ``Authorization`` header against the tokens that are valid.
 
     Raises:
         RefusedError: no bearer token, one of the other mode (7), or another one (401 each).
@@ -43,9 +43,9 @@ def authorize(header: str, token: str) -> None:
     if scheme.lower() != "bearer" or not given:
         raise RefusedError(401, "Must provide your access_token to proceed", code=5)
     # Headers may hold any bytes, which aiohttp hands on as surrogates.
-    if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
+    if credentials.takes(given.encode("utf-8", "surrogateescape")):
         return
-    if given.startswith("TEST-") != token.startswith("TEST-"):
+    if given.startswith("TEST-") != credentials.token.startswith("TEST-"):
         raise RefusedError(401, "Unauthorized use of live credentials", code=7)
     raise RefusedError(401, "invalid access token")
 

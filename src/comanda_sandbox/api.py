@@ -15,7 +15,7 @@ from comanda_sandbox.errors import RefusedError, not_found, policy_refusal
 from comanda_sandbox.faults import Fault, Target
 from comanda_sandbox.money import to_reais
 from comanda_sandbox.payments import Payment
-from comanda_sandbox.rendering import encoded, payment_json, refund_json
+from comanda_sandbox.rendering import COLLECTOR_ID, encoded, payment_json, refund_json
 from comanda_sandbox.sandbox import Sandbox
 from comanda_sandbox.searching import search_of
 
@@ -92,10 +92,10 @@ def search_payments(call: Call) -> web.Response:
     search = search_of(call.query, now)
     target = Target(call.operation, external_reference=search.equal.get("external_reference"))
     lag = call.sandbox.faults.strike_one("lookup", target)
-    created_by = None
+    indexed_by = None
     if lag:
         seconds = lag.values["seconds"]
-        created_by = now - timedelta(days=365_000 if seconds is None else 0, seconds=seconds or 0)
+        indexed_by = now - timedelta(days=365_000 if seconds is None else 0, seconds=seconds or 0)
     found, total = call.sandbox.ledger.search_payments(
         search.equal,
         between=search.between,
@@ -103,7 +103,7 @@ def search_payments(call: Call) -> web.Response:
         descending=search.descending,
         limit=search.limit,
         offset=search.offset,
-        created_by=created_by,
+        indexed_by=indexed_by,
     )
     paging = {"total": total, "limit": search.limit, "offset": search.offset}
     return _json({"paging": paging, "results": [call.shown(payment) for payment in found]})
@@ -137,6 +137,16 @@ def get_refund(call: Call) -> web.Response:
     return _json(refund_json(refund))
 
 
+async def get_user(request: web.Request) -> web.Response:
+    """GET /users/me: whose token it is. No fault strikes it: it moves no money."""
+    sandbox = request.app[SANDBOX]
+    try:
+        authorize(request.headers.get("Authorization", ""), sandbox.credentials)
+    except RefusedError as refused:
+        return refusal(refused)
+    return _json({"id": COLLECTOR_ID, "nickname": "COMANDA", "email": sandbox.settings.seller_email, "site_id": "MLB"})
+
+
 def routes() -> list[web.RouteDef]:
     """The API's routes."""
     one = "/v1/payments/{payment_id}"
@@ -148,6 +158,7 @@ def routes() -> list[web.RouteDef]:
         web.post(one + "/refunds", _door("create_refund", create_refund)),
         web.get(one + "/refunds", _door("list_refunds", list_refunds)),
         web.get(one + "/refunds/{refund_id}", _door("get_refund", get_refund)),
+        web.get("/users/me", get_user),
     ]
 
 
@@ -155,7 +166,7 @@ def _door(operation: str, handler: Handler) -> Callable[[web.Request], Any]:
     async def door(request: web.Request) -> web.StreamResponse:
         sandbox = request.app[SANDBOX]
         try:
-            authorize(request.headers.get("Authorization", ""), sandbox.settings.token)
+            authorize(request.headers.get("Authorization", ""), sandbox.credentials)
             call = Call(
                 sandbox=sandbox,
                 operation=operation,
@@ -262,6 +273,8 @@ def _distort(body: dict[str, Any], payment: Payment, fault: Fault) -> None:
             body["payer"] = None
         case "null_qr":
             body["point_of_interaction"] = None
+        case "null_approved":
+            body["date_approved"] = None
         case "string_amounts":
             body |= {name: str(body[name]) for name in _AMOUNTS}
         case "string_id":

@@ -18,6 +18,7 @@ class Behaviour:
         refund_replay: a refund's key used again answers 200 with an ``empty`` body or the ``first_result``.
         payment_replay: a payment's key used again shows the ``first_result`` or its ``current_state``.
         payment_key_reuse: the same key with another body gives the ``first_result``, or is refused (409).
+        key_memory_seconds: how long after it brought something about a key is known; 0 for ever.
         expiry_webhook: whether a webhook tells that a payment has expired.
         expiry_lag_seconds: how long after ``date_of_expiration`` a payment is still pending and payable.
         refund_refusal_webhook: whether a webhook tells that a refund in process was refused.
@@ -28,6 +29,7 @@ class Behaviour:
     refund_replay: str = "empty"
     payment_replay: str = "first_result"
     payment_key_reuse: str = "first_result"
+    key_memory_seconds: int = 0
     expiry_webhook: bool = True
     expiry_lag_seconds: int = 0
     refund_refusal_webhook: bool = True

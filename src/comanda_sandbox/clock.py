@@ -1,5 +1,6 @@
 """The sandbox's clock, which an operator can move."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,10 @@ class Clock:
         """The sandbox's time, aware, in UTC, to the millisecond that is printed and kept in the ledger."""
         now = datetime.now(UTC) + self.offset
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+    def signed_at(self) -> int:
+        """Milliseconds since 1970 for a signature: of real time, see above."""
+        return time.time_ns() // 10**6
 
     def advance(self, by: timedelta) -> None:
         """Move the clock; a negative ``by`` plays a provider whose clock is behind ours."""

@@ -120,7 +120,8 @@ KINDS: Mapping[str, Kind] = {
     "not_found_after_create": Kind("lookup", "GET answers 404", operations=("get_payment",)),
     "search_lag": Kind(
         "lookup",
-        "a search finds nothing; with `seconds` it only misses what was created less than that ago",
+        "a search finds nothing; with `seconds` it only misses what was created less than that ago, and a search of"
+        " changes what was changed less than that ago",
         {"seconds": Field(float, None, 10**7)},
         operations=("search_payments",),
     ),
@@ -135,6 +136,7 @@ KINDS: Mapping[str, Kind] = {
     # Payments as they are shown.
     "null_payer": Kind("answer", "payer is null"),
     "null_qr": Kind("answer", "point_of_interaction is null"),
+    "null_approved": Kind("answer", "date_approved is null"),
     "string_amounts": Kind("answer", "amounts are strings"),
     "string_id": Kind("answer", "the id is a string"),
     "unknown_status": Kind(

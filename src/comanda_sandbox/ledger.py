@@ -157,7 +157,7 @@ class Ledger:
         descending: bool,
         limit: int,
         offset: int,
-        created_by: datetime | None,
+        indexed_by: datetime | None,
     ) -> tuple[list[Payment], int]:
         """Look payments up.
 
@@ -165,7 +165,8 @@ class Ledger:
             equal: columns and the values that they must have.
             between: a column of times, and its first and last one, both included.
             order_by: a column.
-            created_by: leave out what was created later, as if not yet indexed.
+            indexed_by: leave out what was created later, as if not yet indexed; where ``between`` is of changes, what
+                was changed later too.
 
         Returns:
             The page asked for, and how many payments there are on all pages.
@@ -180,9 +181,10 @@ class Ledger:
                 if moment is not None:
                     terms.append(f"{column} {sign} ?")
                     values.append(_encode(moment))
-        if created_by:
-            terms.append("created_at <= ?")
-            values.append(_encode(created_by))
+        if indexed_by:
+            by_change = between is not None and between[0] == "updated_at"
+            terms.append("updated_at <= ?" if by_change else "created_at <= ?")
+            values.append(_encode(indexed_by))
         where = "where " + " and ".join(terms)
         total = self._db.execute(f"select count(*) from payments {where}", values).fetchone()[0]
         way = "desc" if descending else "asc"
@@ -226,8 +228,8 @@ class Ledger:
     # Idempotency keys
 
     def remember(self, scope: str, key: str, *, fingerprint: str, result_id: int) -> None:
-        """Keep what a key has brought about."""
-        self._db.execute("insert into keys values (?, ?, ?, ?)", (scope, key, fingerprint, result_id))
+        """Keep what a key has brought about; what a forgotten one did before is no longer its own."""
+        self._db.execute("insert or replace into keys values (?, ?, ?, ?)", (scope, key, fingerprint, result_id))
 
     def recall(self, scope: str, key: str) -> tuple[str, int] | None:
         """The fingerprint of the body that first came with the key, and the id of what it brought about."""
@@ -289,17 +291,24 @@ class Ledger:
         ).fetchone()
         return None if row[0] is None else _moment(row[0])
 
-    # The clock
+    # What else outlives a restart
+
+    def setting(self, name: str) -> str | None:
+        """The text that was kept under a name."""
+        row = self._db.execute("select value from settings where name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def save_setting(self, name: str, value: str) -> None:
+        """Keep a text under a name."""
+        self._db.execute("replace into settings values (?, ?)", (name, value))
 
     def clock_offset(self) -> timedelta:
         """How far the clock was moved when the ledger was last in use."""
-        row = self._db.execute("select value from settings where name = 'clock_offset_ms'").fetchone()
-        return timedelta(milliseconds=int(row[0])) if row else timedelta(0)
+        return timedelta(milliseconds=int(self.setting("clock_offset_ms") or 0))
 
     def save_clock_offset(self, offset: timedelta) -> None:
         """Keep how far the clock is moved, so that time does not jump back at a restart."""
-        milliseconds = str(offset // timedelta(milliseconds=1))
-        self._db.execute("replace into settings values ('clock_offset_ms', ?)", (milliseconds,))
+        self.save_setting("clock_offset_ms", str(offset // timedelta(milliseconds=1)))
 
     def _prepare(self, path: Path | None) -> None:
         version = self._db.execute("pragma user_version").fetchone()[0]

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from comanda_sandbox import faults, validation
 from comanda_sandbox.answering import SANDBOX, NotTheOperatorError, json_answer, problem, require_operator
+from comanda_sandbox.credentials import WrongCredentialError
 from comanda_sandbox.errors import RefusedError
 from comanda_sandbox.moments import written
 from comanda_sandbox.operator_actions import ACTIONS, WrongOptionError, act
@@ -34,6 +35,9 @@ def routes() -> list[web.RouteDef]:
         web.post("/_sandbox/clock", operator_door(_move_clock)),
         web.get("/_sandbox/behaviour", operator_door(_behaviour)),
         web.patch("/_sandbox/behaviour", operator_door(_change_behaviour)),
+        web.post("/_sandbox/tokens", operator_door(_renew_token)),
+        web.delete("/_sandbox/tokens", operator_door(_end_old_tokens)),
+        web.post("/_sandbox/webhook-secrets", operator_door(_renew_webhook_secret)),
         web.get("/_sandbox/faults", operator_door(_list_faults)),
         web.post("/_sandbox/faults", operator_door(_arm_fault)),
         web.delete("/_sandbox/faults", operator_door(_clear_faults)),
@@ -53,7 +57,7 @@ def operator_door(door: Door) -> Callable[[web.Request], Awaitable[web.StreamRes
             return problem(403, str(error))
         except (WrongOptionError, faults.UnknownFaultError) as error:
             return problem(400, str(error))
-        except ImpossibleMoveError as error:
+        except (ImpossibleMoveError, WrongCredentialError) as error:
             return problem(409, str(error))
         except RefusedError as refused:
             return problem(refused.status, refused.message)
@@ -184,6 +188,36 @@ async def _change_behaviour(request: web.Request, sandbox: Sandbox) -> web.Respo
     except ValueError as error:
         raise WrongOptionError(str(error)) from None
     return json_answer(asdict(sandbox.behaviour))
+
+
+async def _renew_token(request: web.Request, sandbox: Sandbox) -> web.Response:
+    match await options_of(request):
+        case {**rest} if not rest.keys() - {"token", "old_valid_seconds"}:
+            token, seconds = rest.get("token"), rest.get("old_valid_seconds")
+            good_seconds = seconds is None or (
+                isinstance(seconds, int | Decimal) and seconds is not True and 0 <= seconds <= _FARTHEST_SECONDS
+            )
+            if good_seconds and (token is None or _is_credential(token)):
+                after = None if seconds is None else float(seconds)
+                new = sandbox.credentials.renew_token(token, old_valid_seconds=after)
+                return json_answer({"token": new, "old_valid_seconds": after}, 201)
+    raise WrongOptionError('the body is {"token": text, "old_valid_seconds": number}, either may be left out')
+
+
+async def _end_old_tokens(_request: web.Request, sandbox: Sandbox) -> web.Response:
+    return json_answer({"ended": sandbox.credentials.end_old_tokens()})
+
+
+async def _renew_webhook_secret(request: web.Request, sandbox: Sandbox) -> web.Response:
+    match await options_of(request):
+        case {**rest} if not rest.keys() - {"webhook_secret"} and _is_credential(rest.get("webhook_secret", "x")):
+            secret = sandbox.credentials.renew_webhook_secret(rest.get("webhook_secret"))
+            return json_answer({"webhook_secret": secret}, 201)
+    raise WrongOptionError('the body is {"webhook_secret": text}, which may be left out')
+
+
+def _is_credential(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 256 and value.isascii() and value.isprintable()
 
 
 async def _list_faults(_request: web.Request, sandbox: Sandbox) -> web.Response:

@@ -41,18 +41,30 @@ class RunningSandbox:
 
     @property
     def token(self) -> str:
-        """The access token that it takes."""
-        return self.sandbox.settings.token
+        """The newest access token that it takes."""
+        return self.sandbox.credentials.token
 
     @property
     def webhook_secret(self) -> str:
         """What its webhooks are signed with."""
-        return self.sandbox.settings.webhook_secret
+        return self.sandbox.credentials.webhook_secret
 
     @property
     def clock(self) -> Clock:
         """Its clock."""
         return self.sandbox.clock
+
+    def renew_token(self, *, old_valid_seconds: float | None = None) -> str:
+        """Make a new access token; the old one is taken for so long, or until :meth:`end_old_tokens`."""
+        return self.sandbox.credentials.renew_token(old_valid_seconds=old_valid_seconds)
+
+    def end_old_tokens(self) -> None:
+        """Refuse every token but the newest."""
+        self.sandbox.credentials.end_old_tokens()
+
+    def renew_webhook_secret(self) -> str:
+        """Sign webhooks with another secret from now on."""
+        return self.sandbox.credentials.renew_webhook_secret()
 
     def arm(
         self,

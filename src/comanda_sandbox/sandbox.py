@@ -15,6 +15,7 @@ import msgspec
 from comanda_sandbox import br_code, payments, qr_image, webhooks
 from comanda_sandbox.behaviour import Behaviour
 from comanda_sandbox.clock import Clock
+from comanda_sandbox.credentials import Credentials
 from comanda_sandbox.errors import RefusedError, not_found
 from comanda_sandbox.faults import Faults, Target
 from comanda_sandbox.ledger import Ledger
@@ -41,6 +42,7 @@ class Settings:
         answer_timeout: seconds that a receiver of webhooks has for its answer.
         seller_email: the e-mail of the account that is paid, refused as a payer's.
         operator_from_anywhere: take operator actions from other machines too.
+        clock: its time; None goes with the machine's.
         webhook_tls: how to check the certificates of https receivers; None checks them as usual.
         behaviour: switches for what is not known of the real one.
     """
@@ -53,6 +55,7 @@ class Settings:
     answer_timeout: float = 22.0
     seller_email: str = SELLER_EMAIL
     operator_from_anywhere: bool = False
+    clock: Clock | None = None
     webhook_tls: ssl.SSLContext | None = None
     behaviour: Behaviour = field(default_factory=Behaviour)
 
@@ -72,11 +75,14 @@ class Sandbox:
         self.live_mode = not settings.token.startswith("TEST-")
         self.faults = Faults()
         self.ledger = Ledger(settings.ledger)
-        self.clock = Clock(self.ledger.clock_offset())
+        self.clock = settings.clock or Clock(self.ledger.clock_offset())
+        self.credentials = Credentials(
+            self.ledger, self.clock, token=settings.token, webhook_secret=settings.webhook_secret
+        )
         self.courier = webhooks.Courier(
             self.ledger,
             self.clock,
-            secret=settings.webhook_secret,
+            self.credentials,
             live_mode=self.live_mode,
             scale=settings.webhook_time_scale,
             answer_timeout=settings.answer_timeout,
@@ -115,7 +121,7 @@ class Sandbox:
         """
         fingerprint = _fingerprint(body)
         earlier = self.ledger.recall("payments", key)
-        if earlier:
+        if earlier and self._remembers(self.payment(earlier[1]).created_at):
             if earlier[0] != fingerprint and self.behaviour.payment_key_reuse == "refuse":
                 raise RefusedError(409, "The idempotency key was used with another body")
             payment = self.payment(earlier[1])
@@ -196,7 +202,7 @@ class Sandbox:
         """
         scope = f"refunds/{payment_id}"
         earlier = self.ledger.recall(scope, key)
-        if earlier:
+        if earlier and self._remembers(self.refund(earlier[1]).created_at):
             return self.refund(earlier[1]), True
         payment = self.payment(payment_id)
         amount_cents = self._refundable(payment, amount_cents)
@@ -208,6 +214,10 @@ class Sandbox:
             refund = self._add_refund(payment, amount_cents, in_process=fault is not None)
             self.ledger.remember(scope, key, fingerprint=str(amount_cents), result_id=refund.id)
         return refund, False
+
+    def _remembers(self, used_at: datetime) -> bool:
+        memory = self.behaviour.key_memory_seconds
+        return not memory or self.clock.now() < used_at + timedelta(seconds=memory)
 
     def refund(self, refund_id: int) -> Refund:
         """The refund of that id.

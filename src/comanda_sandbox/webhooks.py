@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import logging
 import ssl
-import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import NAMESPACE_URL, uuid5
 
 import aiohttp
 
 from comanda_sandbox.clock import Clock
+from comanda_sandbox.credentials import Credentials
 from comanda_sandbox.deliveries import Delivery, attempted
 from comanda_sandbox.faults import Fault, Faults, Target
 from comanda_sandbox.ledger import Ledger
@@ -21,6 +22,9 @@ from comanda_sandbox.moments import written
 from comanda_sandbox.payments import Payment
 from comanda_sandbox.rendering import COLLECTOR_ID, encoded
 from comanda_sandbox.signature import sign
+
+Send = Callable[[str, bytes, Mapping[str, str]], Awaitable[str]]
+"""Carries a webhook's request: address, body and headers; answers what came of it."""
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +147,7 @@ class Courier:
     """Brings what is due in the ledger, tries again what fails, and notes what came of it.
 
     Args:
-        secret: signs the webhooks.
+        credentials: sign the webhooks.
         live_mode: what the webhooks say about themselves.
         scale: how many times faster than Mercado Pago's the retry schedule runs on the sandbox's clock.
         answer_timeout: seconds that a receiver has for its answer; these are real and not scaled.
@@ -154,8 +158,8 @@ class Courier:
         self,
         ledger: Ledger,
         clock: Clock,
+        credentials: Credentials,
         *,
-        secret: str,
         live_mode: bool,
         scale: float,
         answer_timeout: float = 22.0,
@@ -163,7 +167,7 @@ class Courier:
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._secret = secret
+        self._credentials = credentials
         self._live_mode = live_mode
         self._scale = scale
         self._answer_timeout = answer_timeout
@@ -188,7 +192,7 @@ class Courier:
                 while True:
                     self._wake.clear()
                     now = self._clock.now()
-                    for delivery in self._startable(now):
+                    for delivery in self.startable(now):
                         self._start(session, delivery)
                     await self._sleep(self._ledger.next_due_after(now))
             finally:
@@ -203,7 +207,8 @@ class Courier:
             self.wake()
             await self._progress.wait()
 
-    def _startable(self, now: datetime) -> list[Delivery]:
+    def startable(self, now: datetime) -> list[Delivery]:
+        """Answer what is due and can be tried now: of a payment's own notifications one at a time."""
         room = _AT_ONCE - len(self._in_flight)
         busy = {one.payment_id for one in self._in_flight.values() if one.true}
         startable: list[Delivery] = []
@@ -220,7 +225,9 @@ class Courier:
 
     def _start(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
         self._in_flight[delivery.id] = delivery
-        task = asyncio.create_task(self._attempt(session, delivery), name=f"webhook {delivery.id}")
+        task = asyncio.create_task(
+            self.attempt(delivery, partial(self._by_http, session)), name=f"webhook {delivery.id}"
+        )
         self._tasks.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
@@ -239,24 +246,33 @@ class Courier:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _attempt(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
-        # Real time, not the sandbox's: see Clock.
-        milliseconds = time.time_ns() // 10**6
+    async def attempt(self, delivery: Delivery, send: Send) -> None:
+        """Try a delivery once, by whoever carries it, and note in the ledger what came of it.
+
+        Args:
+            send: given address, body and headers, answers the status as text, or in a word what went wrong.
+        """
+        milliseconds = self._clock.signed_at()
         ts = str(milliseconds // 1000 if delivery.seconds_ts else milliseconds)
         request_id = str(uuid5(NAMESPACE_URL, f"{delivery.id}/{delivery.attempts}"))
         original = self._ledger.delivery(delivery.replay_of) if delivery.replay_of is not None else None
         if original is None:
             sent = replace(delivery, sent_ts=ts, sent_request_id=request_id)
-            result = await self._send(session, sent)
+            result = await self._carried(sent, send)
         else:
             sent = replace(delivery, sent_ts=original.sent_ts, sent_request_id=original.sent_request_id)
-            result = await self._send(session, original)
+            result = await self._carried(original, send)
         self._note(replace(sent, waits_for_next=False), result)
 
-    async def _send(self, session: aiohttp.ClientSession, delivery: Delivery) -> str:
+    async def _carried(self, delivery: Delivery, send: Send) -> str:
         if delivery.attempts_to_lose and delivery.attempts < delivery.attempts_to_lose:
             return "lost"
-        address, body, headers = request_of(delivery, secret=self._secret, live_mode=self._live_mode)
+        secret = self._credentials.webhook_secret
+        return await send(*request_of(delivery, secret=secret, live_mode=self._live_mode))
+
+    async def _by_http(
+        self, session: aiohttp.ClientSession, address: str, body: bytes, headers: Mapping[str, str]
+    ) -> str:
         try:
             async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
                 return str(answer.status)
@@ -287,7 +303,7 @@ class Courier:
             )
 
 
-def request_of(delivery: Delivery, *, secret: str, live_mode: bool) -> tuple[Any, bytes, dict[str, str]]:
+def request_of(delivery: Delivery, *, secret: str, live_mode: bool) -> tuple[str, bytes, dict[str, str]]:
     """The request that an attempt sends: address, body and headers, all from the delivery alone.
 
     Args:

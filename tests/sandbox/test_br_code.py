@@ -5,6 +5,8 @@ import io
 
 import pytest
 import zxingcpp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from comanda_sandbox import br_code
@@ -48,6 +50,32 @@ def test_the_static_vector_is_built_to_the_letter() -> None:
         txid="mpqrinter123456789012",
     )
     assert built == STATIC
+
+
+PRINTED = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1)
+
+
+@given(
+    amount=st.integers(1, br_code.MAX_AMOUNT_CENTS),
+    txid=st.from_regex(r"[A-Za-z0-9]{1,25}", fullmatch=True),
+    name=PRINTED.map(lambda text: text[:25]),
+    city=PRINTED.map(lambda text: text[:15]),
+)
+@settings(deadline=None)
+def test_whatever_is_built_is_read_again(amount: int, txid: str, name: str, city: str) -> None:
+    values = br_code.parse(br_code.build(key="a@b.com.br", name=name, city=city, amount_cents=amount, txid=txid))
+    assert (br_code.amount_cents(values), values["62.05"]) == (amount, txid)
+    assert (values["59"], values["60"]) == (name, city)
+
+
+@given(text=st.text(max_size=120) | PRINTED.map(resealed))
+@settings(deadline=None)
+def test_no_text_but_a_br_code_is_read_and_none_breaks_the_reader(text: str) -> None:
+    try:
+        values = br_code.parse(text)
+    except br_code.InvalidBrCodeError:
+        return
+    assert values["26.00"] == br_code.PIX_DOMAIN
 
 
 @pytest.mark.parametrize(("text", "txid"), [(STATIC, "mpqrinter123456789012"), (DYNAMIC, "***")])

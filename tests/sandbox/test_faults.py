@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,17 @@ async def test_distorted_answers(
     plain = (await caller.get(payment_id)).json
     assert {name: plain[name] for name in expected} != expected
     assert sandbox.payment(payment_id).amount_cents == 2590
+
+
+async def test_the_time_of_an_approval_may_be_left_out(sandbox: RunningSandbox, caller: Caller) -> None:
+    payment_id = await caller.created()
+    sandbox.act(payment_id, "pay")
+    sandbox.arm("null_approved")
+    answers = [(await caller.get(payment_id)).json for _ in range(2)]
+    assert [(each["status"], each["date_approved"] is None) for each in answers] == [
+        ("approved", True),
+        ("approved", False),
+    ]
 
 
 async def test_an_id_may_be_a_string(sandbox: RunningSandbox, caller: Caller) -> None:
@@ -408,3 +420,17 @@ def test_every_fault_is_tried_here() -> None:
     """A fault that nobody has seen strike is a promise without proof."""
     tried = "".join((Path(__file__).parent / name).read_text() for name in ("test_faults.py", "test_refunds.py"))
     assert [name for name in KINDS if f'"{name}"' not in tried] == []
+
+
+async def test_search_lag_in_seconds_hides_what_was_changed_since_from_a_search_of_changes(
+    sandbox: RunningSandbox, caller: Caller
+) -> None:
+    payment = await caller.created()
+    sandbox.clock.advance(timedelta(hours=1))
+    sandbox.act(payment, "pay")
+    sandbox.arm("search_lag", times=None, seconds=60)
+    window = {"range": "date_last_updated", "begin_date": "NOW-2HOURS", "end_date": "NOW"}
+    assert (await caller.search(**window)).json["results"] == []
+    assert len((await caller.search()).json["results"]) == 1
+    sandbox.clock.advance(timedelta(seconds=61))
+    assert len((await caller.search(**window)).json["results"]) == 1

@@ -1,0 +1,1 @@
+"""Money is never lost: the real code under faults, in an order that a seed decides."""

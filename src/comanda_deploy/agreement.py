@@ -30,6 +30,20 @@ def disagreements(settings: Settings, each: Object) -> Iterator[str]:
         yield from _of_settings(settings, each.body)
 
 
+def public_subnets(settings: Settings) -> list[IPv4Network]:
+    """Answer where the load balancer has its addresses."""
+    return [IPv4Network(each.cidr) for each in places(settings, (), {}) if each.kind == PUBLIC]
+
+
+def services_of(settings: Settings) -> IPv4Network:
+    """Answer from which block EKS gives services their addresses, where it is not told: the one that is not the VPC's.
+
+    A VPC within 10.0.0.0/8 gets 172.20.0.0/16, any other 10.100.0.0/16 (the nodes' own start-up goes by that:
+    awslabs/amazon-eks-ami, bootstrap.sh, DNS_CLUSTER_IP).
+    """
+    return SERVICES[0 if IPv4Network(settings.network.cidr).subnet_of(PRIVATE[0]) else 1]
+
+
 def _of_store(settings: Settings, body: Json) -> Iterator[str]:
     """The step `secrets` makes the entries in the settings' region."""
     provider = (body.get("spec") or {}).get("provider") or {}
@@ -41,7 +55,7 @@ def _of_store(settings: Settings, body: Json) -> Iterator[str]:
 def _of_policy(settings: Settings, body: Json) -> Iterator[str]:
     """A rule that names private addresses of a network's or subnet's size means the VPC's; others are no matter."""
     vpc = IPv4Network(settings.network.cidr)
-    subnets, public, spec = _subnets(settings), _public(settings), body.get("spec") or {}
+    subnets, public, spec = _subnets(settings), public_subnets(settings), body.get("spec") or {}
     # What is of another size is somebody's office, a peered network or the like.
     sizes = PUBLISHED_SIZES | {each.prefixlen for each in (vpc, *subnets)}
     for way, peers in (("ingress", "from"), ("egress", "to")):
@@ -65,7 +79,7 @@ def _of_settings(settings: Settings, body: Json) -> Iterator[str]:
     """What the load balancer says of a guest's address must be believed."""
     text = (body.get("data") or {}).get(PROXIES) or ""
     believed = [*_blocks(each.strip() for each in str(text).split(","))]
-    if believed and not all(any(block.subnet_of(each) for each in believed) for block in _public(settings)):
+    if believed and not all(any(block.subnet_of(each) for each in believed) for block in public_subnets(settings)):
         yield f"{PROXIES} is {text}, network.cidr of the settings is {settings.network.cidr}, {_made(settings)}"
 
 
@@ -82,12 +96,8 @@ def _subnets(settings: Settings) -> list[IPv4Network]:
     return [IPv4Network(each.cidr) for each in places(settings, (), {})]
 
 
-def _public(settings: Settings) -> list[IPv4Network]:
-    return [IPv4Network(each.cidr) for each in places(settings, (), {}) if each.kind == PUBLIC]
-
-
 def _made(settings: Settings) -> str:
-    return f"its public subnets are {_shown(_public(settings))}"
+    return f"its public subnets are {_shown(public_subnets(settings))}"
 
 
 def _shown(blocks: list[IPv4Network]) -> str:

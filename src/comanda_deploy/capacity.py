@@ -63,11 +63,15 @@ ON_EVERY_NODE = (
     Load("ebs-csi-node", 1, 30, 120),
     Load("eks-pod-identity-agent", 1, 0, 0),
     Load("node-exporter", 1, 50, 64),
+    Load("fluent-bit", 1, 50, 64),
 )
-DATABASE = Load("database", 1, 500, 1536)
+DATABASE = Load("database", 1, 520, 1568)
 ANYWHERE = (
     Load("api", API_PODS, 250, 192),
     Load("worker", 2, 100, 96),
+    Load("backup", 1, 10, 64),
+    Load("drill", 1, 10, 64),
+    Load("restored", 1, 150, 704),
     Load("coredns", 2, 100, 70),
     Load("metrics-server", 2, 100, 200),
     Load("ebs-csi-controller", 2, 60, 240),

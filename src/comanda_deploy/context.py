@@ -125,22 +125,39 @@ class Context:
             NotFromHereError: it is not installed.
             DeployError: it took longer than `timeout` seconds.
         """
-        where = self.which(command[0])
-        if where is None:
-            mend = "run infra/scripts/eks-cluster-deploy.sh setup-env"
-            raise NotFromHereError(f"{command[0]} is not installed: {mend}")
         try:
             return subprocess.run(  # noqa: S603 - our own commands, never through a shell
-                [str(where), *command[1:]],
+                self._located(command),
                 input=standard_input,
                 stdin=subprocess.DEVNULL if standard_input is None else None,
                 capture_output=True,
                 text=True,
                 timeout=timeout,
                 check=False,
-                env={name: value for name, value in self.environment.items() if name not in PRIVATE},
+                env=self._for_commands(),
             )
         except subprocess.TimeoutExpired as error:
             raise DeployError(
                 f"{command[0]} {command[1]} did not end within {timeout:.0f} s: run it by hand"
             ) from error
+
+    def start(self, command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+        """Start a command and answer it, at work.
+
+        Args:
+            streams: `stdin`, `stdout` and `stderr` as Popen takes them; those not given are this process's own.
+
+        Raises:
+            NotFromHereError: it is not installed.
+        """
+        return subprocess.Popen(self._located(command), env=self._for_commands(), **streams)  # noqa: S603 - as above
+
+    def _located(self, command: Sequence[str]) -> list[str]:
+        where = self.which(command[0])
+        if where is None:
+            mend = "run infra/scripts/eks-cluster-deploy.sh setup-env"
+            raise NotFromHereError(f"{command[0]} is not installed: {mend}")
+        return [str(where), *command[1:]]
+
+    def _for_commands(self) -> dict[str, str]:
+        return {name: value for name, value in self.environment.items() if name not in PRIVATE}

@@ -8,7 +8,17 @@ from botocore.exceptions import ClientError
 
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
-from comanda_deploy.names import API_SECRET, CLUSTER, DATABASE_SECRET, LOG_GROUP, REPOSITORY, TAG, TAG_VALUE
+from comanda_deploy.names import (
+    API_SECRET,
+    CLUSTER,
+    DATABASE_SECRET,
+    GRAFANA_SECRET,
+    LOG_GROUP,
+    POD_LOG_GROUPS,
+    REPOSITORY,
+    TAG,
+    TAG_VALUE,
+)
 from comanda_deploy.steps.address import Address, ours
 from comanda_deploy.steps.drain import BALANCER_TAG, CLUSTER_TAG, classic_balancers
 
@@ -134,10 +144,11 @@ def _of_the_rest(context: Context) -> Iterator[tuple[str, str]]:
     for repository in _unless_absent(context, "ecr", "describe_repositories", repositoryNames=[REPOSITORY]):
         yield "image repository", repository["repositoryName"]
     for secret in context.pages("secretsmanager", "list_secrets", "SecretList"):
-        if secret["Name"] in {API_SECRET, DATABASE_SECRET} or _has_tag(secret.get("Tags", [])):
+        if secret["Name"] in {API_SECRET, DATABASE_SECRET, GRAFANA_SECRET} or _has_tag(secret.get("Tags", [])):
             yield "secret", secret["Name"]
-    for group in context.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=LOG_GROUP):
-        yield "log group", group["logGroupName"]
+    for prefix in (LOG_GROUP, POD_LOG_GROUPS):
+        for group in context.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
+            yield "log group", group["logGroupName"]
     for certificate in context.pages("acm", "list_certificates", "CertificateSummaryList"):
         arn = certificate["CertificateArn"]
         if _has_tag(context.client("acm").list_tags_for_certificate(CertificateArn=arn)["Tags"]):

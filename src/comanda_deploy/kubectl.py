@@ -1,12 +1,14 @@
 """kubectl, always in the context of Comanda's own cluster, and whether there is one that can be asked."""
 
+import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError, PassingError
-from comanda_deploy.names import CLUSTER
+from comanda_deploy.names import CLUSTER, NAMESPACE
 from comanda_deploy.steps.kubeconfig import Kubeconfig, knows_the_cluster
 
 KUBECTL = ("kubectl", "--context", CLUSTER)
@@ -46,6 +48,19 @@ def where(context: Context) -> Where:
     return Where(True)
 
 
+def reach(context: Context) -> None:
+    """See that the cluster can be asked, before a verb that works in it alone begins.
+
+    Raises:
+        DeployError: there is none, or it cannot be asked from here; which verb mends that.
+    """
+    place = where(context)
+    if place.trouble:
+        raise DeployError(place.trouble)
+    if not place.cluster:
+        raise DeployError("there is no cluster yet: run infra/scripts/eks-cluster-deploy.sh create-eks-cluster")
+
+
 def run(
     context: Context, *arguments: str, standard_input: str | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -73,6 +88,78 @@ def answer_of(context: Context, *arguments: str, standard_input: str | None = No
     if answer.returncode:
         raise failed(answer, f"kubectl {arguments[0]} failed: {said(answer)}")
     return answer.stdout
+
+
+def one(context: Context, resource: str, name: str, *, namespace: str = "") -> dict[str, Any] | None:
+    """Answer one object as the API server has it, None if there is none.
+
+    Args:
+        resource: as kubectl takes it. namespace: "" for what has none.
+
+    Raises:
+        DeployError: it cannot be asked.
+    """
+    of = ("--namespace", namespace) if namespace else ()
+    text = answer_of(context, "get", resource, name, *of, "--ignore-not-found", "--output=json")
+    found: dict[str, Any] | None = json.loads(text) if text.strip() else None
+    return found
+
+
+def ready_pod(context: Context, app: str, *, namespace: str = NAMESPACE) -> str:
+    """Answer the name of a pod of an app that works and is not on its way out, the newest of them.
+
+    Raises:
+        DeployError: there is none.
+    """
+    arguments = ("get", "pods", "--namespace", namespace, f"--selector=app.kubernetes.io/name={app}", "--output=json")
+    pods = json.loads(answer_of(context, *arguments))["items"]
+    found = [each for each in pods if is_ready(each)]
+    if not found:
+        raise DeployError(f"no pod of {app} is ready: kubectl get pods --namespace {namespace}")
+    newest = max(found, key=lambda each: str(each["metadata"].get("creationTimestamp", "")))
+    return str(newest["metadata"]["name"])
+
+
+def is_ready(body: dict[str, Any]) -> bool:
+    """Answer whether a pod serves, or a node answers, and is not on its way out."""
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and "deletionTimestamp" not in body["metadata"]
+
+
+def last_event(context: Context, selector: str, *, namespace: str) -> str:
+    """Answer the line in which Kubernetes last said something, with its columns, "" if there is none.
+
+    Args:
+        selector: of which events, by their fields.
+    """
+    which = (f"--field-selector={selector}", "--sort-by=.lastTimestamp")
+    answer = run(context, "get", "events", "--namespace", namespace, *which)
+    return " ".join(answer.stdout.strip().splitlines()[-1:])[:300]
+
+
+def inside(
+    context: Context,
+    pod: str,
+    command: Sequence[str],
+    *,
+    namespace: str,
+    container: str,
+    standard_input: str | None = None,
+    seconds: float = 60,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a pod and answer what it said, whatever its exit code.
+
+    Args:
+        pod: its name, or `deployment/NAME` for any of its pods. seconds: how long it may take.
+
+    Raises:
+        DeployError: it did not end in time.
+    """
+    with_input = ("--stdin",) if standard_input is not None else ()
+    arguments = ("exec", pod, "--namespace", namespace, "--container", container, *with_input, "--", *command)
+    # No time-out of the request: it would end the command.
+    return context.run([*KUBECTL, *arguments], standard_input=standard_input, timeout=seconds)
 
 
 def failed(answer: subprocess.CompletedProcess[str], text: str) -> DeployError:

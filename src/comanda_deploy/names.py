@@ -14,6 +14,9 @@ VPC = "comanda"
 REPOSITORY = "comanda-api"
 LOCK_PARAMETER = "/comanda/lock"
 LOG_GROUP = f"/aws/eks/{CLUSTER}/cluster"
+"""Of the control plane."""
+POD_LOG_GROUPS = "/comanda/"
+"""What those of the pods begin with: one for each namespace, `/comanda/comanda`."""
 
 OPERATOR_USER = "comanda-operator"
 CLUSTER_ROLE = "AWS_EKS_ROLE"
@@ -23,6 +26,7 @@ EXTERNAL_SECRETS_ROLE = "ComandaExternalSecrets"
 LOAD_BALANCER_ROLE = "ComandaLoadBalancerController"
 AUTOSCALER_ROLE = "ComandaClusterAutoscaler"
 BACKUPS_ROLE = "ComandaBackups"
+LOGS_ROLE = "ComandaLogs"
 
 DATABASE_GROUP = "comanda-database"
 GENERAL_GROUP = "comanda-general"
@@ -33,8 +37,12 @@ LAUNCH_TEMPLATE = "comanda-nodes"
 
 NAMESPACE = "comanda"
 DATABASE_NAMESPACE = "comanda-db"
+MONITORING_NAMESPACE = "monitoring"
+LOGGING_NAMESPACE = "logging"
 API_SECRET = "comanda/api"  # noqa: S105 - the entry's name
 DATABASE_SECRET = "comanda/db"  # noqa: S105 - the entry's name
+GRAFANA_SECRET = "comanda/grafana"  # noqa: S105 - the entry's name
+ALERTMANAGER_SECRET = "comanda/alertmanager"  # noqa: S105 - the entry's name
 
 
 def tags(**more: str) -> dict[str, str]:

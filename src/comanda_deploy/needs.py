@@ -70,9 +70,11 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "external-secrets": (ROLES, THE_CLUSTER, NODES, KUBECONFIG),
     "load-balancer-controller": (ROLES, THE_CLUSTER, NODES, KUBECONFIG),
     "cluster-autoscaler": (ROLES, THE_CLUSTER, NODES, KUBECONFIG),
+    "logs": (ROLES, THE_CLUSTER, NODES, KUBECONFIG),
     # Whatever else there must be, the cluster itself says: it may be one that EKS did not make.
     "database": (KUBECONFIG,),
     "api": (KUBECONFIG,),
+    "monitoring": (KUBECONFIG,),
 }
 """By the step's name. What is not here needs credentials alone."""
 

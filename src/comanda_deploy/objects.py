@@ -30,6 +30,7 @@ PASSING = re.compile(r"\((Conflict|NotFound)\)")
 """What it says where somebody else was at the same object: at the next look it is otherwise."""
 LOOKS = 2
 """How often it is looked at such an object."""
+KUSTOMIZATION = "kustomization.yaml"
 SHOWN = 3
 """How many fields of an object are named before it says how many more there are."""
 
@@ -140,7 +141,8 @@ def named(key: Key) -> str:
 def files_of(folder: Path) -> list[Path]:
     """Answer a folder's manifests as the runbook applies them: those with a number by it, then the rest by name."""
     files = [file for file in folder.glob("*") if file.suffix in {".yaml", ".yml"} and file.is_file()]
-    return sorted(files, key=_place)
+    # What `kubectl apply -k` reads is no object.
+    return sorted((file for file in files if file.name != KUSTOMIZATION), key=_place)
 
 
 def _place(file: Path) -> tuple[bool, int, str]:
@@ -159,8 +161,21 @@ def read(folder: Path) -> tuple[Object, ...]:
 
 def _read(file: Path) -> Iterator[Object]:
     try:
-        documents = list(yaml.load_all(file.read_text(encoding="utf-8"), _Loader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeployError(f"{file} cannot be read ({' '.join(str(error).split())}): mend it") from error
+    return parse(file, text)
+
+
+def parse(file: Path, text: str) -> Iterator[Object]:
+    """Answer what a manifest's text describes.
+
+    Raises:
+        DeployError: it is no manifest.
+    """
+    try:
+        documents = list(yaml.load_all(text, _Loader))
+    except yaml.YAMLError as error:
         raise DeployError(f"{file} cannot be read ({' '.join(str(error).split())}): mend it") from error
     for number, body in enumerate(documents, start=1):
         if body is None:
@@ -246,11 +261,12 @@ def _documents(objects: Sequence[Object]) -> str:
 
 
 def _as_applied(each: Object, live: Json) -> bool:
-    applied = _last_applied(live)
-    return bool(applied) and _essence(applied) == _essence(each.body)
+    applied = last_applied(live)
+    return bool(applied) and essence(applied) == essence(each.body)
 
 
-def _last_applied(live: Json) -> Json:
+def last_applied(live: Json) -> Json:
+    """Answer what `kubectl apply` noted of an object when it was applied last, {} if it never was."""
     try:
         applied = json.loads((live["metadata"].get("annotations") or {}).get(LAST_APPLIED) or "{}")
     except ValueError:
@@ -260,7 +276,7 @@ def _last_applied(live: Json) -> Json:
 
 def _added(each: Object, live: Json) -> tuple[str, ...]:
     """Answer what a hand has added to the pods: applying leaves what it never brought, and so does diff."""
-    known = {*_parts(each), *_parts(replace(each, body=_last_applied(live)))}
+    known = {*_parts(each), *_parts(replace(each, body=last_applied(live)))}
     return tuple(part for part in _parts(replace(each, body=live)) if part not in known)
 
 
@@ -272,7 +288,7 @@ def _parts(each: Object) -> Iterator[str]:
             yield from (f"{one.get('name')} in {container.get('name')}'s env" for one in container.get("env") or ())
 
 
-def _essence(body: Json) -> Json:
+def essence(body: Json) -> Json:
     """Answer an object without what kubectl adds before it notes what was applied."""
     metadata = {key: value for key, value in body.get("metadata", {}).items() if value not in (None, {}, "default")}
     return {**{key: value for key, value in body.items() if key != "status"}, "metadata": metadata}

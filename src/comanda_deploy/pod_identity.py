@@ -1,7 +1,7 @@
 """Pod Identity: which service account is which IAM role, without an ARN in any manifest."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from botocore.exceptions import ClientError
@@ -47,20 +47,28 @@ def observe(context: Context, identities: Sequence[Identity]) -> IdentityFacts:
 
     Their roles are made by bootstrap: EKS does not look whether a role exists.
     """
-    roles = tuple((each.role, arn) for each in identities if (arn := role_arn(context, each.role)))
-    if CLUSTER not in context.pages("eks", "list_clusters", "clusters"):
-        return IdentityFacts(roles=roles)
+    facts = observe_removal(context, identities)
+    return replace(facts, roles=tuple((each.role, arn) for each in identities if (arn := role_arn(context, each.role))))
+
+
+def observe_removal(context: Context, identities: Sequence[Identity]) -> IdentityFacts:
+    """Read the same, but for the roles: nobody needs them to take an identity away."""
     eks, found = context.client("eks"), []
     for each in identities:
-        listed = eks.list_pod_identity_associations(
-            clusterName=CLUSTER, namespace=each.namespace, serviceAccount=each.service_account
-        )["associations"]
+        try:
+            listed = eks.list_pod_identity_associations(
+                clusterName=CLUSTER, namespace=each.namespace, serviceAccount=each.service_account
+            )["associations"]
+        except ClientError as error:
+            if code_of(error) == "ResourceNotFoundException":
+                return IdentityFacts()  # there is no cluster
+            raise
         for one in listed:
             association = eks.describe_pod_identity_association(
                 clusterName=CLUSTER, associationId=one["associationId"]
             )["association"]
             found.append((each, Association(one["associationId"], association["roleArn"].split("/")[-1])))
-    return IdentityFacts(True, tuple(found), roles)
+    return IdentityFacts(True, tuple(found))
 
 
 def role_arn(context: Context, name: str) -> str | None:

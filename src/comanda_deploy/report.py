@@ -113,7 +113,7 @@ class Terminal:
         usually = (
             f" (usually {duration(timedelta(seconds=change.expected_seconds))})" if change.expected_seconds else ""
         )
-        self._say(f"{SIGNS[change.kind]} {described(change)}{usually}")
+        self.say(f"{SIGNS[change.kind]} {described(change)}{usually}")
 
     def waiting(self, change: Change, waited: timedelta) -> None:
         """AWS is still at it: said at once, and then every half minute."""
@@ -124,14 +124,15 @@ class Terminal:
         usually = (
             f" of usually {duration(timedelta(seconds=change.expected_seconds))}" if change.expected_seconds else ""
         )
-        self._say(f"… {described(change)}, {duration(waited)}{usually}")
+        self.say(f"… {described(change)}, {duration(waited)}{usually}")
 
     def noted(self, change: Change) -> None:
         """Say a note, once."""
         if change not in self._notes:
             self._notes.add(change)
-            self._say(f"  {described(change)}")
+            self.say(f"  {described(change)}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Say a line, with the time since the beginning and the step."""
         minutes, seconds = divmod(int((self._context.clock() - self._start).total_seconds()), 60)
         print(f"{minutes:3}:{seconds:02}  {self._step:24} {text}", file=self._out, flush=True)

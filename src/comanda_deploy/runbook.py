@@ -15,6 +15,7 @@ from comanda_deploy.steps.ecr import Ecr
 from comanda_deploy.steps.external_secrets import ExternalSecrets
 from comanda_deploy.steps.kubeconfig import Kubeconfig
 from comanda_deploy.steps.load_balancer_controller import LoadBalancerController
+from comanda_deploy.steps.logs import Logs
 from comanda_deploy.steps.network import Network
 from comanda_deploy.steps.nodes import Nodes
 from comanda_deploy.steps.preflight import Preflight
@@ -37,8 +38,11 @@ STEPS: tuple[Step[Any], ...] = (
     ClusterAutoscaler(),
     Secrets(),
     Address(),
+    # Before what writes them; taken away after it, so that the last lines are taken too.
+    Logs(),
     application.DATABASE,
     application.API,
+    application.MONITORING,
 )
 
 _before_network = STEPS.index(next(step for step in STEPS if step.name == "network")) + 1

@@ -68,6 +68,12 @@ class Address(_Section, frozen=True):
     hosted_zone: str
 
 
+class Logs(_Section, frozen=True):
+    """What becomes of what the pods write."""
+
+    retention_days: int
+
+
 class Destroy(_Section, frozen=True):
     """What outlives the cluster."""
 
@@ -82,6 +88,7 @@ class Settings(_Section, frozen=True):
     cluster: Cluster
     nodes: Nodes
     address: Address
+    logs: Logs
     destroy: Destroy
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from comanda_deploy import engine, kubectl, lock, manifests, registry, workloads
+from comanda_deploy import database_state, engine, kubectl, lock, manifests, registry, workloads
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError, NotFromHereError
 from comanda_deploy.helm_release import UNASKED, UNASKED_HERE
@@ -53,6 +53,7 @@ class Status(msgspec.Struct, frozen=True):
         drift: how many changes `apply` would make, by kind.
         by_hand: the objects in the cluster that somebody changed there, and in which fields.
         unseen: what could not be looked at from here, and why. unanswered: the cluster is why, and not this machine.
+        restoring: what is left of a restore of the database that has not come to its end, "" if nothing is.
     """
 
     account: str
@@ -66,6 +67,7 @@ class Status(msgspec.Struct, frozen=True):
     by_hand: list[str] = []
     images: Images | None = None
     unanswered: bool = False
+    restoring: str = ""
 
 
 def status_of(context: Context) -> Status:
@@ -86,6 +88,7 @@ def status_of(context: Context) -> Status:
         if change.detail.startswith(BY_HAND)
     ]
     images = engine.steadily(context, lambda: _images(context))
+    restoring = engine.steadily(context, lambda: restoring_of(context)) if images and not images.unseen else ""
     # That a tool is missing here says nothing of the cluster; that the cluster does not answer does.
     silent = [each for each in (*(change.detail for change in unseen), images.unseen if images else "") if each]
     unanswered = any(UNASKED_HERE not in each for each in silent)
@@ -101,10 +104,11 @@ def status_of(context: Context) -> Status:
             for each in lives(context)
         ],
         locked_by=str(holder) if holder else None,
-        healthy=well and len(unseen) == len(to_do) and not unanswered and not by_hand,
+        healthy=well and len(unseen) == len(to_do) and not unanswered and not by_hand and not restoring,
         by_hand=by_hand,
         images=images,
         unanswered=unanswered,
+        restoring=restoring,
     )
 
 
@@ -120,6 +124,8 @@ def as_text(status: Status) -> str:
     made = {Kind.CREATE, Kind.CHANGE, Kind.DELETE}
     said = ", ".join(f"{count} to {kind}" if kind in made else f"{count} {kind}" for kind, count in to_do.items())
     lines.append(f"Drift: {said}. Next: comanda-deploy plan" if to_do else "Drift: none")
+    if status.restoring:
+        lines.append(f"Restore: {status.restoring}. Next: infra/scripts/eks-cluster-mng.sh db-restore")
     lines += [f"Changed by hand: {each}" for each in status.by_hand]
     lines += [f"Not looked at: {each}" for each in status.unseen]
     if status.images:
@@ -129,6 +135,19 @@ def as_text(status: Status) -> str:
     lines += [f"{each.what}: {each.said}" for each in status.versions]
     lines.append(f"Locked by {status.locked_by}" if status.locked_by else "Not locked")
     return "\n".join(lines)
+
+
+def restoring_of(context: Context) -> str:
+    """Answer what is left of a restore, "" where nothing is."""
+    if not kubectl.where(context).cluster:
+        return ""
+    try:
+        facts = database_state.look(context)
+    except DeployError as error:
+        return f"whether one has not come to its end cannot be asked: {error}"
+    if facts.unsettled:
+        return f"money that came since {facts.unsettled:%Y-%m-%d %H:%M:%S} UTC is not settled"
+    return f"{facts.under_way} is not restored to its end" if facts.under_way else ""
 
 
 def _in_words(status: Status) -> str:
@@ -141,6 +160,7 @@ def _in_words(status: Status) -> str:
             ("the cluster does not answer, or not all", status.unanswered),
             ("apply has something to do", bool(_to_do(status))),
             ("it was changed by hand", bool(status.by_hand)),
+            ("a restore of the database has not come to its end", bool(status.restoring)),
         )
         if so
     ]

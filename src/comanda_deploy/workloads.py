@@ -10,7 +10,7 @@ from comanda_deploy.manifests import is_ours
 from comanda_deploy.names import NAMESPACE
 from comanda_deploy.objects import Found, Json, Key, items
 
-WAITED_FOR = {("apps", "Deployment"), ("apps", "StatefulSet")}
+WAITED_FOR = {("apps", "DaemonSet"), ("apps", "Deployment"), ("apps", "StatefulSet")}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Running:
 
 
 def unready(context: Context, found: Mapping[Key, Found]) -> dict[Key, str]:
-    """Answer the Deployments and StatefulSets that are not yet as they were told to be, with how far they are, and why.
+    """Answer the workloads that are not yet as they were told to be, with how far they are, and why.
 
     Raises:
         DeployError: the cluster cannot be asked.
@@ -42,7 +42,7 @@ def unready(context: Context, found: Mapping[Key, Found]) -> dict[Key, str]:
 
 
 def is_ready(body: Json) -> bool:
-    """Answer whether a Deployment or StatefulSet is available, and its last change has reached all of its pods.
+    """Answer whether a workload is available, and its last change has reached all of its pods.
 
     While the autoscaler adds pods it still is: nobody waits for those.
     """
@@ -51,13 +51,25 @@ def is_ready(body: Json) -> bool:
         return False
     if body["kind"] == "Deployment":
         conditions = {each["type"]: each for each in status.get("conditions") or ()}
-        # So the controller marks a rollout that is done, until the next one begins.
+        # So the controller marks a rollout that is done, until the next one begins. Of one that goes back to a set from
+        # before it goes on saying so for a moment, while the pods are still the other's.
         done = conditions.get("Progressing", {}).get("reason") == "NewReplicaSetAvailable"
+        done = done and int(status.get("updatedReplicas", 0)) >= int(status.get("replicas", 0))
         return bool(done and conditions.get("Available", {}).get("status") == "True")
-    wanted = int(spec.get("replicas", 1))
+    wanted, available, updated = _counts(body)
     by_hand = (spec.get("updateStrategy") or {}).get("type") == "OnDelete"
-    updated = wanted if by_hand else int(status.get("updatedReplicas", 0))
-    return min(int(status.get("availableReplicas", 0)), updated) >= wanted
+    return min(available, wanted if by_hand else updated) >= wanted
+
+
+def _counts(body: Json) -> tuple[int, int, int]:
+    """Answer how many pods a workload is to have, how many are available, and how many are of its last change."""
+    status = body.get("status") or {}
+    if body["kind"] == "DaemonSet":
+        names = ("desiredNumberScheduled", "numberAvailable", "updatedNumberScheduled")
+        wanted, available, updated = (int(status.get(each, 0)) for each in names)
+        return wanted, available, updated
+    wanted = int((body.get("spec") or {}).get("replicas", 1))
+    return wanted, int(status.get("availableReplicas", 0)), int(status.get("updatedReplicas", 0))
 
 
 def is_paused(body: Json) -> bool:
@@ -94,27 +106,27 @@ def _pods(context: Context, namespace: str) -> list[Json]:
 
 
 def _told(context: Context, body: Json, pods: list[Json]) -> str:
-    status, spec = body.get("status") or {}, body.get("spec") or {}
-    wanted = int(spec.get("replicas", 1))
-    text = f"{status.get('availableReplicas', 0)} of {wanted} pods are available"
-    updated = int(status.get("updatedReplicas", 0))
+    spec = body.get("spec") or {}
+    wanted, available, updated = _counts(body)
+    text = f"{available} of {wanted} pods are available"
     if updated < wanted:
         text += f", {updated} are of the last change"
-    for condition in status.get("conditions") or ():
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            return f"{text}; {_in_words(condition)}"  # there is not even a pod
+    failure = condition(body, "ReplicaFailure")
+    if failure.get("status") == "True":
+        return f"{text}; {in_words(failure)}"  # there is not even a pod
     labels = (spec.get("selector") or {}).get("matchLabels") or {}
     unready = [each for each in pods if labels.items() <= (each["metadata"].get("labels") or {}).items()]
-    unready = [each for each in unready if _condition(each, "Ready").get("status") != "True"]
-    for why in (_why, lambda pod: _warning(context, pod), lambda pod: _in_words(_condition(pod, "Ready"))):
+    unready = [each for each in unready if condition(each, "Ready").get("status") != "True"]
+    for why in (_why, lambda pod: _warning(context, pod), lambda pod: in_words(condition(pod, "Ready"))):
         for pod in unready:
             if said := why(pod):
                 return f"{text}; pod {pod['metadata']['name']}: {said}"
     return text
 
 
-def _condition(pod: Json, kind: str) -> Json:
-    conditions: list[Json] = (pod.get("status") or {}).get("conditions") or []
+def condition(body: Json, kind: str) -> Json:
+    """Answer an object's condition of a kind ("Ready"), {} if it has none."""
+    conditions: list[Json] = (body.get("status") or {}).get("conditions") or []
     return next((each for each in conditions if each["type"] == kind), {})
 
 
@@ -124,7 +136,7 @@ def _warning(context: Context, pod: Json) -> str:
     of_pod = f"involvedObject.name={metadata['name']},type=Warning"
     arguments = ("--namespace", metadata.get("namespace", "default"), "--field-selector", of_pod, "--output", "json")
     found = items(kubectl.answer_of(context, "get", "events", *arguments))
-    return _in_words(max(found, key=_seen_at)) if found else ""
+    return in_words(max(found, key=_seen_at)) if found else ""
 
 
 def _seen_at(event: Mapping[str, Any]) -> str:
@@ -141,21 +153,22 @@ def _seen_at(event: Mapping[str, Any]) -> str:
 def _why(pod: Json) -> str:
     """Answer what a pod says of itself for not being ready, "" if it seems to be only on its way."""
     status = pod.get("status") or {}
-    scheduled = _condition(pod, "PodScheduled")
+    scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
-        return _in_words(scheduled)
+        return in_words(scheduled)
     for those in ("initContainerStatuses", "containerStatuses"):
         for each in status.get(those) or ():
             waiting = (each.get("state") or {}).get("waiting") or {}
             ended = (each.get("lastState") or {}).get("terminated") or (each.get("state") or {}).get("terminated") or {}
             if ended and not (ended.get("exitCode") == 0 and those == "initContainerStatuses"):
                 code = f"{each['name']} ended with {ended.get('exitCode')} ({ended.get('reason', 'Error')})"
-                return f"{code}; {_in_words(waiting)}" if waiting else code
+                return f"{code}; {in_words(waiting)}" if waiting else code
             if waiting and waiting.get("reason") not in {"PodInitializing", "ContainerCreating"}:
-                return _in_words(waiting)
-    return _in_words(status) if status.get("reason") else ""
+                return in_words(waiting)
+    return in_words(status) if status.get("reason") else ""
 
 
-def _in_words(state: Mapping[str, Any]) -> str:
+def in_words(state: Mapping[str, Any]) -> str:
+    """Answer reason and message of a state, a condition or an event, in one line."""
     text = ": ".join(str(state[each]) for each in ("reason", "message") if state.get(each))
     return " ".join(text.split())[:250]

@@ -1,6 +1,7 @@
 """What `kubectl apply` has put into the emulated cluster: kept, compared and deleted as kubectl's three-way merge does.
 
-No controller runs. A Deployment or StatefulSet is ready at the second look after it was made or changed.
+No controller runs. A Deployment (rollouts.py), StatefulSet or DaemonSet is ready at the second look after it was made
+or changed.
 """
 
 import copy
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from comanda_testbed.rollouts import Rollouts, pod, uid_of
 from comanda_testbed.shapes import Refusal
 
 Json = dict[str, Any]
@@ -16,7 +18,7 @@ Key = tuple[str, str, str, str]
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 KINDS = {
-    "": "ConfigMap Namespace PersistentVolumeClaim Pod Secret Service ServiceAccount",
+    "": "ConfigMap Namespace PersistentVolumeClaim Pod PodTemplate Secret Service ServiceAccount",
     "apps": "DaemonSet Deployment StatefulSet",
     "autoscaling": "HorizontalPodAutoscaler",
     "batch": "CronJob Job",
@@ -36,8 +38,7 @@ WITHOUT_NAMESPACE = {
     *("ClusterRole", "ClusterRoleBinding", "ClusterSecretStore", "IngressClass", "IngressClassParams"),
     *("Namespace", "PriorityClass", "StorageClass", "VolumeSnapshotClass"),
 }
-WORKLOADS = {"Deployment", "StatefulSet"}
-ID = "sha256:" + "0" * 64
+WORKLOADS = {"DaemonSet", "Deployment", "StatefulSet"}
 
 
 @dataclass
@@ -46,15 +47,22 @@ class Applied:
 
     Args:
         brought: the names of what is installed and brings kinds.
-        troubles: by a workload's name, the reason and message for which its pods do not start.
+        troubles: by a workload's name or an image, the reason and message for which its pods do not start.
+        logs: by image, what its containers wrote: at their start before, and at the last.
         events: what Kubernetes warned of.
     """
 
     brought: Callable[[], set[str]]
     objects: dict[Key, Json] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
+    logs: dict[str, tuple[str, str]] = field(default_factory=dict)
     events: list[Json] = field(default_factory=list)
+    rollouts: Rollouts = field(init=False)
     _late: dict[Key, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin with no rollout."""
+        self.rollouts = Rollouts(self.troubles)
 
     def kinds(self) -> list[tuple[str, str]]:
         """Answer every kind there is: its group and its name."""
@@ -69,6 +77,15 @@ class Applied:
         """
         found = [key for key in map(self._key, documents) if key in self.objects]
         return [self._looked_at(key) for key in found]
+
+    def named(self, kind: str, namespace: str, name: str) -> Json | None:
+        """Answer one object, None if there is none.
+
+        Args:
+            kind: as kubectl takes it, of a group that it guesses: "statefulset".
+        """
+        found = [body for key, body in self.objects.items() if (key[1].lower(), *key[2:]) == (kind, namespace, name)]
+        return found[0] if found else None
 
     def compare(self, documents: Sequence[Json]) -> list[tuple[Json, Json]]:
         """Answer, for each, what is there, {} if nothing is, and what would be after it was applied.
@@ -92,6 +109,8 @@ class Applied:
             if live.get("spec") != merged.get("spec"):
                 metadata["generation"] = metadata.get("generation", 0) + 1
                 self._late[key] = 1
+                if key[1] == "Deployment":
+                    self.rollouts.changed(key, merged)
             self.objects[key] = merged
             said.append("created" if not live else "unchanged" if live == merged else "configured")
         return said
@@ -112,16 +131,49 @@ class Applied:
             inside = [each for each in self.objects if key[1] == "Namespace" and each[2] == name]
             for each in (key, *inside):
                 del self.objects[each]
+                self.rollouts.gone(each)
         return bool(found)
 
     def pods(self, namespace: str) -> list[Json]:
         """Answer the pods of a namespace's workloads."""
         return [
-            self._pod(key, body, number)
+            each
             for key, body in self.objects.items()
             if key[1] in WORKLOADS and key[2] == namespace
-            for number in range(body["spec"].get("replicas", 1))
+            for each in (self.rollouts.pods(key, body) if key[1] == "Deployment" else self._of_set(key, body))
         ]
+
+    def rolling(self, namespace: str) -> list[Json]:
+        """Answer a namespace's Deployments, with their ReplicaSets and all pods."""
+        found = [(key, body) for key, body in self.objects.items() if key[1] == "Deployment" and key[2] == namespace]
+        bodies = [self._looked_at(key) for key, _ in found]
+        sets = [each for key, body in found for each in self.rollouts.replica_sets(key, body)]
+        return [*bodies, *sets, *self.pods(namespace)]
+
+    def annotate(self, kind: str, namespace: str, name: str, annotations: dict[str, str]) -> None:
+        """Write annotations at an object, as `kubectl annotate --overwrite` does.
+
+        Raises:
+            Refusal: it is not there.
+        """
+        group = kind.partition(".")[2]
+        for key, body in self.objects.items():
+            if (key[0], key[2], key[3]) == (group, namespace, name):
+                body["metadata"].setdefault("annotations", {}).update(annotations)
+                return
+        raise Refusal("NotFound", f'Error from server (NotFound): {kind} "{name}" not found', 404)
+
+    def log(self, namespace: str, name: str, container: str, *, before: bool) -> str:
+        """Answer what a pod's container wrote.
+
+        Raises:
+            Refusal: there is no such pod, or its container never ran.
+        """
+        for each in self.pods(namespace):
+            for one in each["spec"]["containers"]:
+                if (each["metadata"]["name"], one["name"]) == (name, container) and one["image"] in self.logs:
+                    return self.logs[one["image"]][0 if before else 1]
+        raise Refusal("BadRequest", f'Error from server (BadRequest): container "{container}" is waiting to start', 400)
 
     def _key(self, body: Json) -> Key:
         group, _, version = body["apiVersion"].rpartition("/")
@@ -141,7 +193,9 @@ class Applied:
     def _sides(self, body: Json) -> tuple[Json, Json]:
         key = self._key(body)
         namespace = key[2]
-        if namespace not in {"", "default", "kube-system"} and ("", "Namespace", "", namespace) not in self.objects:
+        # A chart makes its own, which is called as it is.
+        there = {"", "default", "kube-system"} | self.brought()
+        if namespace not in there and ("", "Namespace", "", namespace) not in self.objects:
             message = f'Error from server (NotFound): error when creating "STDIN": namespaces "{namespace}" not found'
             raise Refusal("NotFound", message, 404)
         live = self.objects.get(key, {})
@@ -159,47 +213,29 @@ class Applied:
         body = copy.deepcopy(self.objects[key])
         if key[1] not in WORKLOADS:
             return body
+        body["metadata"]["uid"] = uid_of(key)
+        if key[1] == "Deployment":
+            body["status"] = self.rollouts.look(key, body)
+            return body
         replicas = body["spec"].get("replicas", 1)
+        up = 0
         if key[3] in self.troubles or self._late.get(key, 0):
             self._late[key] = self._late.get(key, 0) - 1
-            done, up = "ReplicaSetUpdated", 0
         else:
             self._late.pop(key, None)
-            done, up = "NewReplicaSetAvailable", replicas
-        body["status"] = {
-            "observedGeneration": body["metadata"]["generation"],
-            "updatedReplicas": replicas,
-            "availableReplicas": up,
-            "conditions": [
-                {"type": "Available", "status": str(up == replicas)},
-                {"type": "Progressing", "status": "True", "reason": done},
-            ],
-        }
+            up = replicas
+        generation = body["metadata"]["generation"]
+        body["status"] = {"observedGeneration": generation, "updatedReplicas": replicas, "availableReplicas": up}
+        if key[1] == "DaemonSet":
+            counts = {"desiredNumberScheduled": replicas, "updatedNumberScheduled": replicas, "numberAvailable": up}
+            body["status"] = {"observedGeneration": generation, **counts}
         return body
 
-    def _pod(self, key: Key, body: Json, number: int) -> Json:
-        template = body["spec"]["template"]
-        trouble = self.troubles.get(key[3])
-        waits = {"waiting": {"reason": trouble[0], "message": trouble[1]}} if trouble else {}
-        statuses = [
-            {"name": each["name"], "image": f"docker.io/library/{each['image']}", "imageID": _id(each["image"])}
-            | {"state": waits or {"running": {}}}
-            for each in template["spec"]["containers"]
-        ]
-        return {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": f"{key[3]}-{number}",
-                "namespace": key[2],
-                "labels": template.get("metadata", {}).get("labels", {}),
-            },
-            "spec": template["spec"],
-            "status": {
-                "conditions": [{"type": "Ready", "status": str(not trouble)}],
-                "containerStatuses": statuses,
-            },
-        }
+    def _of_set(self, key: Key, body: Json) -> list[Json]:
+        template, trouble = body["spec"]["template"], self.troubles.get(key[3])
+        count = body["spec"].get("replicas", 1)
+        names = [f"{key[3]}-{number}" for number in range(count)]
+        return [pod(key, template, name, trouble, is_ready=not trouble) for name in names]
 
 
 def _merged(live: Json, last: Json, new: Json) -> Json:
@@ -221,8 +257,3 @@ def _annotated(body: Json) -> Json:
 
 def _claims(body: Json) -> Any:
     return body["spec"].get("volumeClaimTemplates")
-
-
-def _id(image: str) -> str:
-    name, _, digest = image.partition("@")
-    return f"{name.rpartition(':')[0] or name}@{digest or ID}"

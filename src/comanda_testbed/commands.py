@@ -95,7 +95,35 @@ def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def kubectl(arguments: list[str]) -> int:
-    """Answer `kubectl get`, `apply`, `diff`, `delete` and `api-resources`, as far as the deployment tool uses them."""
+    """Answer those of kubectl's commands that the deployment tool uses, as far as it does."""
+    options = _kubectl_options(arguments)
+    if options.command == "api-resources":
+        for group, kind in ask("GET", "kinds")["kinds"]:
+            print(f"{kind.lower()}s  {group + '/' if group else ''}v1  true  {kind}")
+    elif options.command == "get" and options.name:
+        found = ask("GET", "named", kind=options.kinds, namespace=options.namespace or "", name=options.name)["found"]
+        print(json.dumps(found) if found else "")
+    elif options.command == "get":
+        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": _got(options)}))
+    elif options.command == "apply":
+        documents = _documents(options.filename)
+        for each, said in zip(documents, ask("PUT", "applied", documents=documents)["said"], strict=True):
+            print(f"{each['kind'].lower()}/{each['metadata']['name']} {said}")
+    elif options.command == "diff":
+        return _diff(_documents(options.filename))
+    elif options.command == "annotate":
+        notes = dict(each.split("=", 1) for each in options.annotations)
+        ask("PUT", "annotations", kind=options.kind, namespace=options.namespace, name=options.name, annotations=notes)
+    elif options.command == "logs":
+        asked = {name: getattr(options, name) for name in ("namespace", "name", "container")}
+        lines = ask("GET", "logs", **asked, before=options.previous)["log"].splitlines()
+        print("\n".join(lines[-options.tail :]))
+    else:
+        ask("DELETE", "applied", kind=options.kind, namespace=options.namespace, name=options.name)
+    return 0
+
+
+def _kubectl_options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kubectl")
     parser.add_argument("--context")
     parser.add_argument("--request-timeout")
@@ -103,6 +131,7 @@ def kubectl(arguments: list[str]) -> int:
     commands.add_parser("api-resources").add_argument("--no-headers", action="store_true", required=True)
     get = commands.add_parser("get")
     get.add_argument("kinds", nargs="?")
+    get.add_argument("name", nargs="?")
     get.add_argument("--all-namespaces", action="store_true")
     get.add_argument("--namespace")
     get.add_argument("--field-selector")
@@ -117,21 +146,19 @@ def kubectl(arguments: list[str]) -> int:
     delete.add_argument("--wait")
     delete.add_argument("--cascade")
     delete.add_argument("--ignore-not-found", action="store_true")
-    options = parser.parse_args(arguments)
-    if options.command == "api-resources":
-        for group, kind in ask("GET", "kinds")["kinds"]:
-            print(f"{kind.lower()}s  {group + '/' if group else ''}v1  true  {kind}")
-    elif options.command == "get":
-        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": _got(options)}))
-    elif options.command == "apply":
-        documents = _documents(options.filename)
-        for each, said in zip(documents, ask("PUT", "applied", documents=documents)["said"], strict=True):
-            print(f"{each['kind'].lower()}/{each['metadata']['name']} {said}")
-    elif options.command == "diff":
-        return _diff(_documents(options.filename))
-    else:
-        ask("DELETE", "applied", kind=options.kind, namespace=options.namespace, name=options.name)
-    return 0
+    annotate = commands.add_parser("annotate")
+    annotate.add_argument("kind")
+    annotate.add_argument("name")
+    annotate.add_argument("annotations", nargs="+")
+    annotate.add_argument("--overwrite", action="store_true", required=True)
+    annotate.add_argument("--namespace", required=True)
+    logs = commands.add_parser("logs")
+    logs.add_argument("name")
+    logs.add_argument("--namespace", required=True)
+    logs.add_argument("--container", required=True)
+    logs.add_argument("--tail", type=int)
+    logs.add_argument("--previous", action="store_true")
+    return parser.parse_args(arguments)
 
 
 def _got(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -139,6 +166,9 @@ def _got(options: argparse.Namespace) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = ask("GET", "applied", documents=_documents(options.filename))["items"]
         return found
     kinds = {"ingress" if kind == "ingresses" else kind.removesuffix("s") for kind in options.kinds.split(",")}
+    if kinds == {"deployments.app", "replicasets.app", "pod"}:
+        found = ask("GET", "rollouts", namespace=options.namespace)["items"]
+        return found
     if kinds == {"pod"}:
         found = ask("GET", "pods", namespace=options.namespace)["items"]
         return found
@@ -151,7 +181,8 @@ def _got(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _documents(name: str) -> list[dict[str, Any]]:
     text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    return [each for each in yaml.safe_load_all(text) if each]
+    documents = [each for each in yaml.safe_load_all(text) if each]
+    return [one for each in documents for one in (each["items"] if each["kind"] == "List" else [each])]
 
 
 def _diff(documents: list[dict[str, Any]]) -> int:
@@ -168,7 +199,9 @@ def _diff(documents: list[dict[str, Any]]) -> int:
             for folder, body in ((live, there), (merged, then)):
                 Path(folder, name).write_text(yaml.safe_dump(body) if body else "", encoding="utf-8")
         command = os.environ.get("KUBECTL_EXTERNAL_DIFF", "diff -u -N").split()
-        return subprocess.run([*command, live, merged], check=False).returncode  # noqa: S603 - as kubectl does
+        answer = subprocess.run([*command, live, merged], check=False, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        print(answer.stdout, end="")
+        return answer.returncode
 
 
 if __name__ == "__main__":

@@ -23,12 +23,14 @@ class Kubernetes:
     Args:
         eks: whose cluster it is: without an active one, with nodes, nothing can be installed.
         client: answers a boto3 client, for what controllers do in AWS.
+        silent: how many of the next calls it does not answer.
     """
 
     eks: Eks
     client: Callable[[str], Any]
     releases: dict[tuple[str, str], Json] = field(default_factory=dict)
     ingresses: dict[tuple[str, str], Json] = field(default_factory=dict)
+    silent: int = 0
     applied: Applied = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _cluster: Any = None
@@ -56,7 +58,11 @@ class Kubernetes:
                 ("GET", "kinds"): lambda _: {"kinds": self.applied.kinds()},
                 ("GET", "events"): lambda _: {"items": self.applied.events},
                 ("GET", "pods"): lambda body: {"items": self.applied.pods(body["namespace"])},
+                ("GET", "rollouts"): lambda body: {"items": self.applied.rolling(body["namespace"])},
+                ("GET", "logs"): self._log,
+                ("PUT", "annotations"): self._annotate,
                 ("GET", "applied"): self._find,
+                ("GET", "named"): lambda body: {"found": self.applied.named(**body)},
                 ("POST", "applied"): lambda body: {"sides": self.applied.compare(body["documents"])},
                 ("PUT", "applied"): self._apply,
                 ("DELETE", "applied"): self._delete,
@@ -66,6 +72,11 @@ class Kubernetes:
             return handler(body)
 
     def _reachable(self) -> None:
+        if self.silent:
+            self.silent -= 1
+            raise Refusal(
+                "Unreachable", "The connection to the server was refused: did you specify the right host?", 503
+            )
         cluster = self.eks.clusters.get("comanda")
         if cluster is None or cluster.body["status"] not in {"ACTIVE", "UPDATING"}:
             raise Refusal("Unreachable", "Kubernetes cluster unreachable: no such host", 503)
@@ -134,6 +145,14 @@ class Kubernetes:
             if each["kind"] == "Ingress":
                 self._expose({"namespace": each["metadata"]["namespace"], "name": each["metadata"]["name"]})
         return {"said": said}
+
+    def _log(self, body: Json) -> Json:
+        said = self.applied.log(body["namespace"], body["name"], body["container"], before=body["before"])
+        return {"log": said}
+
+    def _annotate(self, body: Json) -> Json:
+        self.applied.annotate(body["kind"], body["namespace"], body["name"], body["annotations"])
+        return {}
 
     def _delete(self, body: Json) -> Json:
         key = (body["namespace"], body["name"])

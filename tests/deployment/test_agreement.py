@@ -27,7 +27,7 @@ def of(settings: Settings, folder: Path, body: dict[str, Any]) -> list[str]:
     return [*disagreements(settings, each)]
 
 
-@pytest.mark.parametrize("folder", ["api", "db"])
+@pytest.mark.parametrize("folder", ["api", "db", "monitoring/prometheus"])
 def test_as_published_they_agree(folder: str) -> None:
     assert said(read_settings(), DEPLOYMENT / folder) == []
 
@@ -41,7 +41,8 @@ def test_with_other_settings_each_place_is_named() -> None:
         f"3-api-deployment.yaml: egress to 10.20.0.0/16, {net}",
     ]
     assert said(ELSEWHERE, DEPLOYMENT / "db") == [
-        "1-db-secrets-store.yaml: region is sa-east-1, aws.region of the settings is eu-west-1"
+        "1-db-secrets-store.yaml: region is sa-east-1, aws.region of the settings is eu-west-1",
+        f"6-db-backup.yaml: egress to 10.20.0.0/16, {net}",
     ]
 
 
@@ -110,7 +111,9 @@ def test_what_does_not_agree_is_refused_before_it_is_applied_and_only_said_of_wh
     nothing = ApplicationFacts(wanted)
     changes = step.decide(USUAL, nothing)
     assert as_said(changes) == [f"refused {detail}", "create SecretStore comanda/aws: 1.yaml"]
-    assert changes[0].mend == (f"mend {tmp_path}/1.yaml, or put the setting back",)
+    assert changes[0].mend == (
+        f"run infra/scripts/eks-cluster-mng.sh configure, or mend {tmp_path}/1.yaml, or put the setting back",
+    )
     stands = replace(nothing, cluster=True, found={wanted[0].key: objects.Found(store)})
     assert as_said(step.decide(USUAL, stands)) == [f"note {detail}"]
     (note, later) = step.decide(USUAL, replace(nothing, cluster=True, trouble="no such host"))

@@ -13,6 +13,7 @@ import yaml
 from comanda_deploy import engine, registry, workloads
 from comanda_deploy.registry import Verdict
 from comanda_deploy.runbook import named
+from comanda_deploy.steps.application import Application
 from tests.deployment.account import Account, Silent, pushed
 from tests.deployment.application import (
     API,
@@ -117,6 +118,23 @@ def test_what_is_immutable_is_refused_and_the_rest_is_still_compared(cluster: Ac
     assert shown[0].startswith("change ConfigMap comanda/settings: 1.yaml: data.LEVEL")
     assert shown[1].startswith("refused StatefulSet comanda/database: ")
     assert "updates to statefulset spec for fields other than" in shown[1]
+
+
+def test_several_folders_are_one_step_in_their_order_and_one_that_is_yet_to_come_is_no_fault(
+    cluster: Account, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "monitoring" / "prometheus", tmp_path / "monitoring" / "grafana"
+    put(first, a1=[NAMESPACE, SETTINGS])
+    step = Application("monitoring", "what a test applies", first, second)
+    assert cluster.apply([step]) == ["create Namespace comanda: 1.yaml", "create ConfigMap comanda/settings: 1.yaml"]
+    put(second, a1=[API])
+    assert cluster.apply([step]) == ["create Deployment comanda/api: 1.yaml"]
+    assert cluster.plan([step]) == []
+    assert cluster.destroy([step]) == [
+        "delete Deployment comanda/api",
+        "delete ConfigMap comanda/settings",
+        "delete Namespace comanda",
+    ]
 
 
 def test_taken_down_nothing_is_left_and_with_its_volumes_kept_the_namespace_is(

@@ -71,6 +71,8 @@ STRANGE: list[tuple[str, str]] = [
     ("secretsmanager:DeleteSecret", arn("secretsmanager", "secret:somebody-AbCdEf")),
     ("logs:DeleteLogGroup", arn("logs", "log-group:/aws/eks/somebody/cluster:log-stream:")),
     ("logs:PutRetentionPolicy", arn("logs", "log-group:/aws/lambda/somebody:log-stream:")),
+    ("logs:StartQuery", arn("logs", "log-group:/aws/eks/comanda/cluster:log-stream:")),
+    ("logs:DeleteLogGroup", arn("logs", "log-group:/comanda-of-somebody:log-stream:")),
     ("ssm:GetParameter", arn("ssm", "parameter/somebody")),
     ("ssm:PutParameter", arn("ssm", "parameter/comanda/lock-of-somebody")),
     ("ssm:DeleteParameter", arn("ssm", "parameter/somebody")),
@@ -180,6 +182,7 @@ PASSED_ON = {
     "ComandaEbsCsi": {"pods.eks"},
     "ComandaExternalSecrets": {"pods.eks"},
     "ComandaLoadBalancerController": {"pods.eks"},
+    "ComandaLogs": {"pods.eks"},
 }
 """Which role may be passed on to which services: each to its own."""
 

@@ -20,6 +20,10 @@ def secret(name: str) -> str:
     return arn("secretsmanager", f"secret:{name}-AbCdEf")
 
 
+def group(name: str) -> str:
+    return arn("logs", f"log-group:{name}")
+
+
 def scaling_group(name: str) -> str:
     return arn("autoscaling", f"autoScalingGroup:1:autoScalingGroupName/{name}")
 
@@ -31,6 +35,7 @@ def of_elb(what: str) -> str:
 MAY: list[tuple[str, Request]] = [
     ("ComandaExternalSecrets", request("secretsmanager:GetSecretValue", secret("comanda/api"))),
     ("ComandaExternalSecrets", request("secretsmanager:GetSecretValue", secret("comanda/db"))),
+    ("ComandaExternalSecrets", request("secretsmanager:GetSecretValue", secret("comanda/grafana"))),
     ("ComandaEbsCsi", request("ec2:CreateVolume", of("volume", "*"), requested(DRIVER))),
     ("ComandaEbsCsi", request("ec2:CreateTags", of("volume", "*"), {"ec2:CreateAction": "CreateVolume"})),
     ("ComandaEbsCsi", request("ec2:CreateTags", of("snapshot", "*"), {"ec2:CreateAction": "CreateSnapshot"})),
@@ -62,6 +67,8 @@ MAY: list[tuple[str, Request]] = [
         request("elasticloadbalancing:DeleteLoadBalancer", of_elb("loadbalancer/app/k8s/1"), carried(CONTROLLER)),
     ),
     ("ComandaBackups", request("ec2:DescribeSnapshots")),
+    ("ComandaLogs", request("logs:CreateLogStream", group("/comanda/comanda:log-stream:"))),
+    ("ComandaLogs", request("logs:PutLogEvents", group("/comanda/comanda-db:log-stream:node/comanda-db.database-0.x"))),
     ("AWS_EKS_NODE_GROUP_ROLE", request("ecr:BatchGetImage", arn("ecr", "repository/comanda-api"))),
     ("AWS_EKS_NODE_GROUP_ROLE", request("ec2:DescribeVolumes")),
     ("AWS_EKS_ROLE", request("eks:DescribeCluster", arn("eks", "cluster/comanda"))),
@@ -147,6 +154,18 @@ MAY_NOT: list[tuple[str, Request]] = [
     ),
     ("ComandaBackups", request("ec2:DeleteSnapshot", of("snapshot", "1"), carried({**DRIVER, "Project": "comanda"}))),
     ("ComandaBackups", request("secretsmanager:GetSecretValue", secret("comanda/db"))),
+    # Fluent Bit is on every node: it adds lines to our groups. It reads none, makes no group, shortens no retention.
+    *(
+        ("ComandaLogs", request(f"logs:{action}", group(f"{name}:log-stream:x")))
+        for action in ("CreateLogStream", "PutLogEvents")
+        for name in ("/aws/eks/comanda/cluster", "/aws/lambda/somebody", "/comanda-of-somebody")
+    ),
+    *(
+        ("ComandaLogs", request(f"logs:{action}", group("/comanda/comanda:log-stream:")))
+        for action in ("CreateLogGroup", "DeleteLogGroup", "DeleteLogStream", "FilterLogEvents", "GetLogEvents")
+    ),
+    ("ComandaLogs", request("logs:PutRetentionPolicy", group("/comanda/comanda:log-stream:"))),
+    ("ComandaLogs", request("logs:StartQuery", group("/comanda/comanda:log-stream:"))),
     # Nodes, and with them every pod on the host's network.
     ("AWS_EKS_NODE_GROUP_ROLE", request("secretsmanager:GetSecretValue", secret("comanda/db"))),
     ("AWS_EKS_NODE_GROUP_ROLE", request("secretsmanager:ListSecrets")),

@@ -141,7 +141,7 @@ def test_verb_by_verb_a_cluster_is_built_and_each_again_is_a_success(
     verbs = [each.name for each in DEPLOY if each.steps]
     for name in verbs[verbs.index("update-kubeconfig") :]:
         assert verb(name, "--yes") == 0, name
-    applied = ("deploy-database", "deploy-api")
+    applied = ("deploy-database", "deploy-api", "deploy-monitoring")
     for name in applied:
         assert main(["verb", "eks-cluster-mng.sh", name, "--yes"]) == 0, name
     assert capsys.readouterr().out.endswith("Next: comanda-deploy status\n")

@@ -11,12 +11,14 @@ from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
 from comanda_deploy.runbook import named
 from comanda_deploy.step import Kind
-from comanda_deploy.steps.secrets import ASKED, GENERATED, URLS, Entry, Secrets, SecretsFacts
+from comanda_deploy.steps.secrets import ASKED, GENERATED, OF_GRAFANA, URLS, Entry, Secrets, SecretsFacts
 from tests.deployment.account import MERCADO_PAGO, USUAL, Account, as_said, changed
 
-API, DATABASE = "secret comanda/api", "secret comanda/db"
+API, DATABASE, GRAFANA = "secret comanda/api", "secret comanda/db", "secret comanda/grafana"
 FULL = SecretsFacts(
-    api=Entry(frozenset([*ASKED, *URLS, "MORE"]), exists=True), database=Entry(frozenset(GENERATED), exists=True)
+    api=Entry(frozenset([*ASKED, *URLS, "MORE"]), exists=True),
+    database=Entry(frozenset(GENERATED), exists=True),
+    grafana=Entry(frozenset(OF_GRAFANA), exists=True),
 )
 GONE = Entry(exists=True, deleted=True)
 ALL_OF_DATABASE = "SUPERUSER_PASSWORD, OWNER_PASSWORD, API_A_PASSWORD, API_B_PASSWORD, METRICS_PASSWORD"
@@ -36,6 +38,7 @@ def without(entry: Entry, *keys: str) -> Entry:
             [
                 f"create {DATABASE}: {ALL_OF_DATABASE}",
                 f"create {API}: {ALL_OF_API}",
+                f"create {GRAFANA}: ADMIN_PASSWORD",
             ],
         ),
         (
@@ -49,12 +52,14 @@ def without(entry: Entry, *keys: str) -> Entry:
             replace(FULL, api=without(FULL.api, "DATABASE_URL", "MIGRATION_DATABASE_URL")),
             [f"change {API}: DATABASE_URL, MIGRATION_DATABASE_URL"],
         ),
+        (replace(FULL, grafana=Entry(exists=True)), [f"change {GRAFANA}: ADMIN_PASSWORD"]),
         # What is in it shows once it is back.
         (
-            SecretsFacts(GONE, GONE),
+            SecretsFacts(GONE, GONE, GONE),
             [
                 f"change {DATABASE}: it was to be deleted: taken back",
                 f"change {API}: it was to be deleted: taken back",
+                f"change {GRAFANA}: it was to be deleted: taken back",
             ],
         ),
     ],
@@ -66,10 +71,10 @@ def test_what_is_missing_is_said_by_name(facts: SecretsFacts, expected: list[str
 @pytest.mark.parametrize(
     ("facts", "keep", "expected"),
     [
-        (FULL, (), [f"delete {API}", f"delete {DATABASE}"]),
-        (FULL, ("secrets",), [f"note {API}: kept", f"note {DATABASE}: kept"]),
+        (FULL, (), [f"delete {API}", f"delete {DATABASE}", f"delete {GRAFANA}"]),
+        (FULL, ("secrets",), [f"note {API}: kept", f"note {DATABASE}: kept", f"note {GRAFANA}: kept"]),
         # One that waits for its deletion would keep its name from the next deployment.
-        (replace(FULL, api=GONE), (), [f"delete {API}", f"delete {DATABASE}"]),
+        (replace(FULL, api=GONE), (), [f"delete {API}", f"delete {DATABASE}", f"delete {GRAFANA}"]),
         # It is not kept by being let alone.
         (
             replace(FULL, api=GONE),
@@ -77,9 +82,10 @@ def test_what_is_missing_is_said_by_name(facts: SecretsFacts, expected: list[str
             [
                 f"note {API}: AWS deletes it soon: to keep it, restore it in the Secrets Manager console",
                 f"note {DATABASE}: kept",
+                f"note {GRAFANA}: kept",
             ],
         ),
-        (replace(FULL, database=Entry()), (), [f"delete {API}"]),
+        (replace(FULL, database=Entry(), grafana=Entry()), (), [f"delete {API}"]),
         (SecretsFacts(), (), []),
         (SecretsFacts(), ("secrets",), []),
     ],
@@ -189,7 +195,7 @@ def test_what_was_set_by_hand_stays_and_what_is_empty_is_filled(account: Account
     client.create_secret(Name="comanda/api")  # as Terraform makes it: without a value
     steps = [named("secrets")]
     shown = account.plan(steps)
-    assert [each.split(":")[0] for each in shown] == [f"change {DATABASE}", f"change {API}"]
+    assert [each.split(":")[0] for each in shown] == [f"change {DATABASE}", f"change {API}", f"create {GRAFANA}"]
     assert account.apply(steps) == shown
     assert account.plan(steps) == []
     found = json.loads(client.get_secret_value(SecretId="comanda/db")["SecretString"])
@@ -197,6 +203,9 @@ def test_what_was_set_by_hand_stays_and_what_is_empty_is_filled(account: Account
     made = [found[key] for key in GENERATED if key != "OWNER_PASSWORD"]
     assert len({*made}) == 4
     assert all(len(each) > 40 for each in made)
+    [password] = json.loads(client.get_secret_value(SecretId="comanda/grafana")["SecretString"]).values()
+    assert len(password) > 40
+    assert password not in made
 
 
 def test_the_api_s_urls_are_made_of_the_database_s_passwords_where_they_are_missing(account: Account) -> None:
@@ -204,7 +213,7 @@ def test_the_api_s_urls_are_made_of_the_database_s_passwords_where_they_are_miss
     by_hand = "postgresql://comanda_api_b:another@elsewhere:5432/comanda"
     client.create_secret(Name="comanda/db", SecretString=json.dumps({"OWNER_PASSWORD": "by hand: a/b@c?"}))
     client.create_secret(Name="comanda/api", SecretString=json.dumps({**MERCADO_PAGO, "DATABASE_URL": by_hand}))
-    assert account.apply(steps)[1:] == [f"change {API}: MIGRATION_DATABASE_URL"]
+    assert account.apply(steps)[1:2] == [f"change {API}: MIGRATION_DATABASE_URL"]
     found = json.loads(client.get_secret_value(SecretId="comanda/api")["SecretString"])
     assert found["DATABASE_URL"] == by_hand, "what is there is never touched"
     url = urlsplit(found["MIGRATION_DATABASE_URL"])
@@ -236,5 +245,5 @@ def test_one_in_deletion_is_restored_as_it_was_or_deleted_for_good(account: Acco
     assert account.apply(steps) == [f"change {DATABASE}: it was to be deleted: taken back"]
     assert client.get_secret_value(SecretId="comanda/db")["SecretString"] == before
     client.delete_secret(SecretId="comanda/db", RecoveryWindowInDays=7)
-    assert account.destroy(steps) == [f"delete {API}", f"delete {DATABASE}"]
+    assert account.destroy(steps) == [f"delete {API}", f"delete {DATABASE}", f"delete {GRAFANA}"]
     assert {each.split()[0] for each in account.plan(steps)} == {Kind.CREATE.value}

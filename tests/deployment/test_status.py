@@ -24,6 +24,7 @@ IN_THE_CLUSTER = (
     "helm release kube-system/cluster-autoscaler",
     "manifests of deployment/db",
     "manifests of deployment/api",
+    "manifests of monitoring/prometheus and monitoring/grafana",
 )
 
 
@@ -168,7 +169,7 @@ def test_what_cannot_be_seen_from_this_machine_is_said_and_makes_nobody_ill(stan
     assert drift(status) == {}
     assert [each.split(":")[0] for each in status.unseen] == list(IN_THE_CLUSTER)
     lines = [line for line in as_text(status).splitlines() if line.startswith("Not looked at: ")]
-    assert len(lines) == 5
+    assert len(lines) == len(IN_THE_CLUSTER)
     here = "the cluster could not be asked from this machine"
     assert all(f"{here}: helm is not installed" in line for line in lines[:3])
     assert all(f"{here}: kubectl is not installed" in line for line in lines[3:])
@@ -264,6 +265,23 @@ def test_what_a_hand_added_in_the_cluster_is_not_well_though_apply_leaves_it(
     assert drift(status) == {}
     assert status.by_hand == ["Deployment comanda/comanda-api: container spy: in no manifest"]
     assert as_text(status).splitlines()[0] == "Not well: it was changed by hand"
+
+
+def test_a_restore_whose_money_is_not_settled_is_not_well_and_the_next_command_is_named(standing: Account) -> None:
+    live = standing.bed.kubernetes.applied.objects["apps", "StatefulSet", "comanda-db", "database"]
+    notes = live["metadata"].setdefault("annotations", {})
+    notes["comanda/unsettled-since"] = "2026-11-26T14:00:00+00:00"
+    try:
+        status = status_of(standing.context())
+    finally:
+        del notes["comanda/unsettled-since"]
+    assert not status.healthy
+    lines = as_text(status).splitlines()
+    assert lines[0] == "Not well: a restore of the database has not come to its end"
+    assert (
+        "Restore: money that came since 2026-11-26 14:00:00 UTC is not settled. "
+        "Next: infra/scripts/eks-cluster-mng.sh db-restore"
+    ) in lines
 
 
 def test_who_is_at_work_is_said(standing: Account) -> None:

@@ -234,7 +234,7 @@ def test_no_secret_is_said_anywhere(account: Account) -> None:
     answers.append(account.command("env"))
     said = "".join(answer.stdout + answer.stderr for answer in answers)
     client = account.bed.client("secretsmanager")
-    for name in ("comanda/api", "comanda/db"):
+    for name in ("comanda/api", "comanda/db", "comanda/grafana"):
         for key, value in json.loads(client.get_secret_value(SecretId=name)["SecretString"]).items():
             assert value not in said, key
     assert account.environment["AWS_SECRET_ACCESS_KEY"] not in said

@@ -16,6 +16,9 @@ READY = {
     "observedGeneration": 3,
     "updatedReplicas": 2,
     "availableReplicas": 2,
+    "desiredNumberScheduled": 3,
+    "updatedNumberScheduled": 3,
+    "numberAvailable": 3,
     "conditions": [
         {"type": "Available", "status": "True"},
         {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
@@ -42,6 +45,10 @@ ROLLING = [
         ("StatefulSet", {"observedGeneration": 2}, False),
         ("StatefulSet", {"availableReplicas": 1}, False),
         ("StatefulSet", {"updatedReplicas": 1}, False),
+        ("DaemonSet", {}, True),
+        ("DaemonSet", {"observedGeneration": 2}, False),
+        ("DaemonSet", {"numberAvailable": 2}, False),
+        ("DaemonSet", {"updatedNumberScheduled": 2}, False),
     ],
 )
 def test_ready_is_what_runs_as_it_was_last_told_to(kind: str, status: dict[str, Any], ready: bool) -> None:

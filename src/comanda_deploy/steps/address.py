@@ -61,7 +61,7 @@ class Address(Step[AddressFacts]):
         if not host:
             return AddressFacts()
         zone = _zone(context)
-        arn, status, validation = _certificate(context, host)
+        arn, status, validation = certificate_of(context, host)
         records = tuple(_records(context, zone, host, validation)) if zone else ()
         return AddressFacts(zone, arn, status, validation, records, _balancer(context))
 
@@ -147,7 +147,8 @@ def _zone(context: Context) -> str:
     return next((str(public[parent]) for parent in parents if parent in public), "")
 
 
-def _certificate(context: Context, host: str) -> tuple[str, str, Record | None]:
+def certificate_of(context: Context, host: str) -> tuple[str, str, Record | None]:
+    """Answer ARN and state of our certificate of a host, "" if there is none, and the record that proves it."""
     client = context.client("acm")
     for each in context.pages("acm", "list_certificates", "CertificateSummaryList"):
         if each["DomainName"] != host:

@@ -1,4 +1,4 @@
-"""Steps 13 and 14: database and API, by the manifests of `infra/deployment`, applied as an operator does by hand."""
+"""Steps 14 to 16: database, API, monitoring, by the manifests of `infra/deployment`, applied as one does by hand."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +52,7 @@ class ApplicationFacts:
         wanted: the objects, in the order in which they are applied.
         cluster: whether there is one. trouble: why it could not be asked. here: whether this machine is why.
         unknown: kinds that it does not have.
-        late: Deployments and StatefulSets that are not ready yet, and why. stuck: what should be gone by now.
+        late: workloads that are not ready yet, and why. stuck: what should be gone by now.
         images: those of ours that the manifests name.
     """
 
@@ -68,19 +68,27 @@ class ApplicationFacts:
 
 
 class Application(Step[ApplicationFacts]):
-    """One folder of `infra/deployment`."""
+    """A folder of `infra/deployment`, or several, one after the other."""
 
     in_one_go = True
 
-    def __init__(self, name: str, about: str, folder: Path) -> None:
-        """Keep the folder.
+    def __init__(self, name: str, about: str, folder: Path, *more: Path, waits: bool = True) -> None:
+        """Keep the folders.
 
         Args:
-            name: of the step. about: what the folder brings, for people.
+            name: of the step. about: what the folders bring, for people.
+            folder: the first. more: those that follow; one that does not exist brings nothing.
+            waits: whether it is done only once all of it runs; False for who watches that otherwise.
         """
         self.name = name
         self.about = about
-        self.folder = folder
+        self.folders = (folder, *more)
+        self.waits = waits
+
+    @property
+    def folder(self) -> Path:
+        """The first of them, which has to be there."""
+        return self.folders[0]
 
     def observe(self, context: Context) -> ApplicationFacts:
         """Read the manifests, and ask registry and cluster for what they name.
@@ -88,13 +96,13 @@ class Application(Step[ApplicationFacts]):
         Raises:
             DeployError: a manifest cannot be read.
         """
-        wanted = objects.read(self.folder)
+        wanted = self._read()
         images = registry.verdicts(context, dict.fromkeys(image for each in wanted for image in _images(each)))
         return replace(_seen(context, wanted, compare=True), images=images)
 
     def observe_removal(self, context: Context) -> ApplicationFacts:
         """Read which objects are there: whatever hinders a comparison hinders no removal."""
-        return _seen(context, objects.read(self.folder), compare=False)
+        return _seen(context, self._read(), compare=False)
 
     def decide(self, settings: Settings, facts: ApplicationFacts) -> list[Change]:
         """Apply file by file where an object of it is missing or differs, then wait until all of it runs."""
@@ -106,7 +114,8 @@ class Application(Step[ApplicationFacts]):
             return [*_image_changes(facts, []), *_disagreements(settings, facts, []), *changes]
         changes = list(_object_changes(facts))
         waits = [_wait(key, why, facts.found.get(key)) for key, why in facts.late.items()]
-        if any(change.kind is Kind.LATER and UNASKED not in change.detail for change in changes):
+        later = any(change.kind is Kind.LATER and UNASKED not in change.detail for change in changes)
+        if later or not self.waits:
             # What is yet to come may be what they wait for.
             waits = [change for change in waits if change.kind is not Kind.WAIT]
         return [*_image_changes(facts, changes), *_disagreements(settings, facts, changes), *changes, *waits]
@@ -123,9 +132,13 @@ class Application(Step[ApplicationFacts]):
         # What can be done goes before what has to be waited for.
         return sorted(changes, key=lambda change: change.kind is Kind.WAIT)
 
+    def _read(self) -> tuple[Object, ...]:
+        return tuple(each for folder in self.folders for each in objects.read(folder))
+
     @property
     def _what(self) -> str:
-        return f"manifests of {self.folder.parent.name}/{self.folder.name}"
+        named = [f"{each.parent.name}/{each.name}" for each in self.folders if each == self.folder or each.is_dir()]
+        return f"manifests of {' and '.join(named)}"
 
 
 def _seen(context: Context, wanted: tuple[Object, ...], *, compare: bool) -> ApplicationFacts:
@@ -178,7 +191,7 @@ def _disagreements(settings: Settings, facts: ApplicationFacts, changes: list[Ch
     for each in facts.wanted:
         for said in agreement.disagreements(settings, each):
             kind = Kind.REFUSED if str(each) in applied else Kind.NOTE
-            mend = (f"mend {each.file}, or put the setting back",)
+            mend = (f"run infra/scripts/eks-cluster-mng.sh configure, or mend {each.file}, or put the setting back",)
             yield Change(kind, str(each), f"{each.file.name}: {said}", mend=mend)
 
 
@@ -297,3 +310,9 @@ def _delete(context: Context, each: Object) -> None:
 
 DATABASE = Application("database", "PostgreSQL and its backups", DEPLOYMENT / "db")
 API = Application("api", "API and worker, and the way to them from outside", DEPLOYMENT / "api")
+MONITORING = Application(
+    "monitoring",
+    "Prometheus and what it scrapes, Alertmanager, Grafana",
+    DEPLOYMENT / "monitoring" / "prometheus",
+    DEPLOYMENT / "monitoring" / "grafana",
+)

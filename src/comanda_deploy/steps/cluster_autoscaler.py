@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from botocore.exceptions import ClientError
+
 from comanda_deploy import helm_release
+from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.helm_release import Release, ReleaseFacts
 from comanda_deploy.names import AUTOSCALER_ROLE, CLUSTER
@@ -40,9 +43,12 @@ class ClusterAutoscaler(Step[AutoscalerFacts]):
 
     def observe(self, context: Context) -> AutoscalerFacts:
         """Read the release, and the minor whose image it is to have."""
-        minor = context.settings.cluster.kubernetes_version
-        if CLUSTER in context.pages("eks", "list_clusters", "clusters"):
+        try:
             minor = context.client("eks").describe_cluster(name=CLUSTER)["cluster"]["version"]
+        except ClientError as error:
+            if code_of(error) != "ResourceNotFoundException":
+                raise
+            minor = context.settings.cluster.kubernetes_version
         told = {
             "awsRegion": context.region,
             "autoDiscovery.clusterName": CLUSTER,

@@ -95,9 +95,14 @@ def with_our_context(environment: Mapping[str, str]) -> str:
     return os.pathsep.join(map(str, [ours, *_files(environment)]))
 
 
-def _context_file(environment: Mapping[str, str]) -> Path:
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """Answer the folder of what is ours and no setting (XDG Base Directory Specification)."""
     state = environment.get("XDG_STATE_HOME") or str(_home(environment) / ".local" / "state")
-    return Path(state) / "comanda" / "current-context"
+    return Path(state) / "comanda"
+
+
+def _context_file(environment: Mapping[str, str]) -> Path:
+    return state_folder(environment) / "current-context"
 
 
 def _home(environment: Mapping[str, str]) -> Path:

@@ -20,6 +20,7 @@ from comanda_deploy.names import (
     EBS_CSI_ROLE,
     EXTERNAL_SECRETS_ROLE,
     LOAD_BALANCER_ROLE,
+    LOGS_ROLE,
     NODE_ROLE,
     OPERATOR_USER,
     tag_list,
@@ -47,6 +48,7 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     LOAD_BALANCER_ROLE: ("trust-pods", ("ComandaLoadBalancerController",)),
     AUTOSCALER_ROLE: ("trust-pods", ("K8SASGPolicy",)),
     BACKUPS_ROLE: ("trust-pods", ("ComandaBackups",)),
+    LOGS_ROLE: ("trust-pods", ("ComandaLogs",)),
 }
 """Each role: who may take it, and its policies; "aws:" marks those that AWS manages."""
 

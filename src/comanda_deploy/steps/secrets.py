@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from comanda_deploy.aws_errors import code_of
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
-from comanda_deploy.names import API_SECRET, DATABASE_NAMESPACE, DATABASE_SECRET, tag_list
+from comanda_deploy.names import API_SECRET, DATABASE_NAMESPACE, DATABASE_SECRET, GRAFANA_SECRET, tag_list
 from comanda_deploy.settings import Settings
 from comanda_deploy.step import Change, Kind, Step
 
@@ -43,6 +43,9 @@ ASKED = {
 GENERATED = ("SUPERUSER_PASSWORD", "OWNER_PASSWORD", "API_A_PASSWORD", "API_B_PASSWORD", "METRICS_PASSWORD")
 """In the entry of the database: its users. Two of the API's, so that one can rotate while the other serves."""
 
+OF_GRAFANA = ("ADMIN_PASSWORD",)
+"""In the entry of Grafana: its admin's."""
+
 URLS = {
     "DATABASE_URL": ("comanda_api_a", "API_A_PASSWORD"),
     "MIGRATION_DATABASE_URL": ("comanda_owner", "OWNER_PASSWORD"),
@@ -64,21 +67,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class SecretsFacts:
-    """Both entries."""
+    """The entries."""
 
     api: Entry = Entry()
     database: Entry = Entry()
+    grafana: Entry = Entry()
 
 
 class Secrets(Step[SecretsFacts]):
     """A value that is there is never touched: what was set by hand, or rotated, stays."""
 
     name = "secrets"
-    about = "the settings of API and database in Secrets Manager, apart"
+    about = "the settings of API, database and Grafana in Secrets Manager, apart"
 
     def observe(self, context: Context) -> SecretsFacts:
         """Read which keys the entries have."""
-        return SecretsFacts(_entry(context, API_SECRET), _entry(context, DATABASE_SECRET))
+        return SecretsFacts(*(_entry(context, each) for each in (API_SECRET, DATABASE_SECRET, GRAFANA_SECRET)))
 
     def decide(self, settings: Settings, facts: SecretsFacts) -> list[Change]:  # noqa: ARG002 - none applies
         """Restore, make, and fill in what is missing."""
@@ -87,6 +91,7 @@ class Secrets(Step[SecretsFacts]):
         for name, entry, wanted, fill in (
             (DATABASE_SECRET, facts.database, GENERATED, _generate),
             (API_SECRET, facts.api, (*ASKED, *URLS), _setting),
+            (GRAFANA_SECRET, facts.grafana, OF_GRAFANA, _generate),
         ):
             what = f"secret {name}"
             if entry.deleted:
@@ -107,9 +112,13 @@ class Secrets(Step[SecretsFacts]):
                 _ask(context, key)
 
     def decide_removal(self, settings: Settings, facts: SecretsFacts) -> list[Change]:
-        """Delete both for good: one that waits for its deletion would keep its name from the next deployment."""
+        """Delete them for good: one that waits for its deletion would keep its name from the next deployment."""
         changes = []
-        for name, entry in ((API_SECRET, facts.api), (DATABASE_SECRET, facts.database)):
+        for name, entry in (
+            (API_SECRET, facts.api),
+            (DATABASE_SECRET, facts.database),
+            (GRAFANA_SECRET, facts.grafana),
+        ):
             if not entry.exists:
                 continue
             if "secrets" in settings.destroy.keep:
@@ -130,10 +139,10 @@ def _entry(context: Context, name: str) -> Entry:
         raise
     if described.get("DeletedDate"):
         return Entry(exists=True, deleted=True)
-    return Entry(frozenset(key for key, value in _values(context, name).items() if value), exists=True)
+    return Entry(frozenset(key for key, value in values_of(context, name).items() if value), exists=True)
 
 
-def _values(context: Context, name: str) -> dict[str, Any]:
+def values_of(context: Context, name: str) -> dict[str, Any]:
     """Answer what an entry holds: nothing where it, or its first value, is yet to be made."""
     try:
         answer = context.client("secretsmanager").get_secret_value(SecretId=name)
@@ -159,7 +168,7 @@ def _fill(
 ) -> None:
     """Add what is missing to what is there just now, and make the entry if it is not there."""
     client = context.client("secretsmanager")
-    values = _values(context, name)
+    values = values_of(context, name)
     values.update({key: fill(context, key) for key in wanted if not values.get(key)})
     text = json.dumps(values)
     if exists:
@@ -168,8 +177,27 @@ def _fill(
         client.create_secret(Name=name, SecretString=text, Tags=tag_list())
 
 
-def _generate(context: Context, key: str) -> str:  # noqa: ARG001 - as `_setting`
+def change_entry(context: Context, name: str, changes: Mapping[str, str | None]) -> None:
+    """Change some keys of an entry, in one go; the others stay as they are.
+
+    Args:
+        changes: what each shall hold; None takes it away.
+
+    Raises:
+        DeployError: the entry is no JSON object.
+    """
+    values = {**values_of(context, name), **changes}
+    text = json.dumps({key: value for key, value in values.items() if value is not None})
+    context.client("secretsmanager").put_secret_value(SecretId=name, SecretString=text)
+
+
+def new_password() -> str:
+    """Answer a password of 256 random bits, of characters that no URL and no shell minds."""
     return secrets.token_urlsafe(32)
+
+
+def _generate(context: Context, key: str) -> str:  # noqa: ARG001 - as `_setting`
+    return new_password()
 
 
 def _setting(context: Context, key: str) -> str:
@@ -178,7 +206,7 @@ def _setting(context: Context, key: str) -> str:
 
 def _url(context: Context, user: str, key: str) -> str:
     """Answer where the database is for one of its users; a password set by hand may need quoting, ours do not."""
-    password = _values(context, DATABASE_SECRET).get(key)
+    password = values_of(context, DATABASE_SECRET).get(key)
     if not password or not isinstance(password, str):
         raise DeployError(f"secret {DATABASE_SECRET} has no {key}: run it again, it is made first")
     return f"postgresql://{user}:{quote(password, safe='')}@{DATABASE_HOST}/comanda"

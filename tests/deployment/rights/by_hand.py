@@ -60,6 +60,9 @@ def _in_consoles() -> Iterator[Request]:
     cluster = of_eks.cluster("comanda")
     for action in ("AccessKubernetesApi", "DescribeInsight", "ListInsights"):
         yield request(f"eks:{action}", cluster, carried({"Project": "comanda"}))
+    # docs/logs.md: a query of Logs Insights.
+    for action in ("StartQuery", "GetQueryResults"):
+        yield request(f"logs:{action}", arn("logs", "log-group:/comanda/comanda:log-stream:"))
     # docs/runbook.md, network: made twice; delete the empty one in the VPC console.
     yield request("ec2:DeleteVpc", of("vpc", "vpc-made-twice"), carried({"Project": "comanda", "Name": "comanda"}))
     # docs/runbook.md, address: the name is in use already, delete that record in Route 53.

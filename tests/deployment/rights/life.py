@@ -12,7 +12,7 @@ import boto3
 import msgspec
 import pytest
 
-from comanda_deploy import engine, inventory, lock
+from comanda_deploy import backups, engine, inventory, lock
 from comanda_deploy.runbook import STEPS, named
 from comanda_deploy.status import status_of
 from comanda_deploy.step import Step
@@ -28,6 +28,7 @@ OLD: dict[str, Any] = {"kubernetes_version": "1.35"}
 HOST: dict[str, Any] = {"host": "pedidos.example.com"}
 PRIVATE: dict[str, Any] = {"private_nodes": True}
 SPOT: dict[str, Any] = {"capacity": "SPOT"}
+LOGS: dict[str, Any] = {"retention_days": 30}
 LARGER: dict[str, Any] = {"disk_gib": 40}
 NETWORK: Sequence[Step[Any]] = [named("network")]
 ADDRESS: Sequence[Step[Any]] = [named("address")]
@@ -66,21 +67,25 @@ def lived() -> Recording:
 
 
 def look_around(account: Account) -> None:
-    """Plan in an empty account, once as published and once for all that has quotas; hold and free the lock."""
+    """Plan in an empty account, once as published and once for all that has quotas; look for backups; lock, unlock."""
     account.plan()
     account.plan(network=PRIVATE, nodes=SPOT)
     inventory.take(account.context())
+    backups.in_aws(account.context())
     context = account.context()
     lock.release(context, lock.take(context, "a look", stays=True))
 
 
 def build(account: Account) -> None:
-    """Build it all at an older minor, with an add-on that fails at first; find nothing to do; say how it is."""
+    """Build it all at an older minor, logs and all, with an add-on that fails at first; find nothing to do; look at it.
+
+    Later on nobody asks for the logs any more.
+    """
     account.bed.eks.failures["addon coredns"] = ("InsufficientNumberOfReplicas", "no node")
     with lock.locked(account.context(), "apply"):
-        account.apply(cluster=OLD)
-    assert account.apply(cluster=OLD) == []
-    status_of(account.context(cluster=OLD))
+        account.apply(cluster=OLD, logs=LOGS)
+    assert account.apply(cluster=OLD, logs=LOGS) == []
+    status_of(account.context(cluster=OLD, logs=LOGS))
 
 
 def mend(account: Account) -> None:

@@ -1,6 +1,7 @@
 """Reads the manifests as `kubectl apply -f` would, file by file in the runbook's order."""
 
 from collections.abc import Hashable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,14 +12,18 @@ import yaml
 Json = dict[str, Any]
 CLONE = Path(__file__).parents[2]
 DEPLOYMENT = CLONE / "infra" / "deployment"
-FOLDERS = ("db", "api")
+FOLDERS = ("db", "api", "monitoring/prometheus", "monitoring/grafana")
 """In the order in which they are applied."""
 
 OVERLAYS = CLONE / "infra" / "overlays"
+VOLUME, WITH_VOLUME = "prometheus-volume", "monitoring-with-volume"
+"""A component, and what uses it: kustomize alone can build that."""
+
 KUSTOMIZATION = "kustomization.yaml"
 """What `kubectl apply -k` asks for: no manifest, and refused by `kubectl apply -f`."""
 
-WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job"}
+WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job", "PodTemplate"}
+"""What pods are made of; of a PodTemplate, by the drill of the backups."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Document:
     @property
     def pod(self) -> Json:
         """The pod template of a workload."""
+        if self.kind == "PodTemplate":
+            return dict(self.body["template"])
         spec = self.body["spec"]
         template: Json = (spec["jobTemplate"]["spec"] if self.kind == "CronJob" else spec)["template"]
         return template
@@ -82,6 +89,32 @@ def of_kind(*kinds: str) -> list[Document]:
 def overlays() -> list[str]:
     """Answer the names of the overlays."""
     return sorted(folder.name for folder in OVERLAYS.iterdir() if folder.is_dir())
+
+
+def plain_overlays() -> list[str]:
+    """Answer those that are their own files and nothing else: `kubectl apply -f` does as well."""
+    return [each for each in overlays() if each not in {VOLUME, WITH_VOLUME}]
+
+
+def kustomization(folder: Path) -> Json:
+    """Answer what a folder says to kustomize."""
+    said: Json = yaml.safe_load((folder / KUSTOMIZATION).read_text(encoding="utf-8"))
+    return said
+
+
+def monitoring_with_volume() -> list[Json]:
+    """Answer what monitoring is with Prometheus' data on a disk: all as without, but for that."""
+    folder = OVERLAYS / WITH_VOLUME
+    made = [deepcopy(body) for name in kustomization(folder)["resources"] for body in read(folder / name)]
+    for body in made:
+        if (body["kind"], body["metadata"]["name"]) == ("Deployment", "prometheus"):
+            template = body["spec"]["template"]
+            template["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"] = "true"
+            others = [each for each in template["spec"]["volumes"] if each["name"] != "data"]
+            data = {"name": "data", "persistentVolumeClaim": {"claimName": "prometheus"}}
+            # kustomize puts first what it has merged.
+            template["spec"]["volumes"] = [data, *others]
+    return [*made, *(each.body for each in documents_of(VOLUME))]
 
 
 def files_of(overlay: str) -> list[Path]:

@@ -10,8 +10,9 @@ import yaml
 from comanda import __version__
 from comanda.follow_settings import DEPLOYMENTS, SETTINGS
 from comanda.settings import read_settings
-from comanda_deploy.capacity import ANYWHERE, DATABASE, Load
-from comanda_deploy.names import API_SECRET, DATABASE_SECRET
+from comanda_deploy.capacity import ANYWHERE, DATABASE, ON_EVERY_NODE, Load
+from comanda_deploy.names import ALERTMANAGER_SECRET, API_SECRET, DATABASE_SECRET, LOGGING_NAMESPACE
+from comanda_deploy.steps import external_secrets
 from tests.manifests.reading import (
     WORKLOADS,
     Document,
@@ -19,13 +20,19 @@ from tests.manifests.reading import (
     beside,
     containers,
     documents,
+    documents_of,
     everything,
     matches,
     of_kind,
 )
 
-CLUSTER_WIDE = {"Namespace", "StorageClass", "VolumeSnapshotClass"}
+CLUSTER_WIDE = {"Namespace", "StorageClass", "VolumeSnapshotClass", "ClusterRole", "ClusterRoleBinding"}
 MEBIBYTES = {"Mi": 1, "Gi": 1024}
+BROUGHT = {"kube-system", external_secrets.RELEASE.namespace}
+"""Namespaces that others make, before any manifest is applied."""
+
+OF_NODES = "monitoring-nodes"
+"""Where what reads the nodes' own files is, and nothing else."""
 
 
 def all_of_kind(*kinds: str) -> list[Document]:
@@ -51,17 +58,42 @@ def test_nothing_is_defined_twice(document: Document) -> None:
 def test_it_names_a_namespace_that_was_made_before_it(document: Document) -> None:
     order = [(each.kind, each.name) for each in beside(document)]
     here = beside(document).index(document)
-    assert ("Namespace", document.namespace) in order[:here]
+    assert ("Namespace", document.namespace) in order[:here] or document.namespace in BROUGHT
+    if document.namespace in BROUGHT:
+        assert document.kind == "RoleBinding", "nothing of ours is in there"
 
 
 @pytest.mark.parametrize("space", all_of_kind("Namespace"), ids=str)
 def test_a_namespace_enforces_what_is_strictest(space: Document) -> None:
-    assert space.body["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    """Only `privileged` lets a pod mount a path of its node: that is where such a pod is, and nothing else."""
+    inside = [each for each in beside(space) if each.kind in WORKLOADS and each.namespace == space.name]
+    of_node = ["hostPath" in str(each.pod["spec"].get("volumes", [])) for each in inside]
+    assert all(of_node) or not any(of_node)
+    level = "privileged" if any(of_node) else "restricted"
+    assert space.body["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == level
+
+
+def test_nothing_but_the_node_exporter_is_where_less_is_enforced() -> None:
+    there = [each for each in everything() if each.namespace == OF_NODES and each.kind in WORKLOADS]
+    assert [(each.kind, each.name) for each in there] == [("DaemonSet", "node-exporter")]
+    mounts = there[0].pod["spec"]["containers"][0]["volumeMounts"]
+    assert all(mount["readOnly"] is True for mount in mounts)
+    assert {"privileged", "hostPID", "hostIPC"} & set(str(there[0].pod).replace("'", " ").split()) == set()
+
+
+def test_no_other_pod_has_anything_of_its_node() -> None:
+    for workload in all_of_kind(*WORKLOADS):
+        if workload.namespace not in {OF_NODES, LOGGING_NAMESPACE}:
+            spec = workload.pod["spec"]
+            assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), workload
+            assert not [volume for volume in spec.get("volumes", []) if "hostPath" in volume], workload
+            ports = [port for each in containers(workload) for port in each.get("ports", [])]
+            assert not [port for port in ports if "hostPort" in port], workload
 
 
 @workloads
 def test_its_selector_chooses_its_pods_and_no_other_s(workload: Document) -> None:
-    if workload.kind == "CronJob":
+    if workload.kind in {"CronJob", "PodTemplate"}:
         return
     selector = workload.body["spec"]["selector"]
     assert matches(selector, workload.pod["metadata"]["labels"])
@@ -86,8 +118,13 @@ def test_its_pods_may_nothing_that_they_need_not(workload: Document) -> None:
 @workloads
 def test_a_token_is_had_by_whom_a_role_is_bound_to_and_by_no_other(workload: Document) -> None:
     spec, among = workload.pod["spec"], beside(workload)
-    bound = {subject["name"] for each in among if each.kind == "RoleBinding" for subject in each.body["subjects"]}
-    assert spec["automountServiceAccountToken"] is (spec["serviceAccountName"] in bound)
+    bound = {
+        (subject["namespace"], subject["name"])
+        for each in among
+        if each.kind in {"RoleBinding", "ClusterRoleBinding"}
+        for subject in each.body["subjects"]
+    }
+    assert spec["automountServiceAccountToken"] is ((workload.namespace, spec["serviceAccountName"]) in bound)
     account = named("ServiceAccount", spec["serviceAccountName"], among)
     assert account.namespace == workload.namespace
     assert account.body["automountServiceAccountToken"] is False
@@ -101,14 +138,43 @@ def test_each_container_says_what_it_takes_and_no_more(workload: Document) -> No
         assert mebibytes(resources["limits"]["memory"]) >= mebibytes(resources["requests"]["memory"])
 
 
-@pytest.mark.parametrize("workload", all_of_kind("Deployment", "StatefulSet"), ids=str)
+@pytest.mark.parametrize("workload", all_of_kind("DaemonSet", "Deployment", "StatefulSet"), ids=str)
 def test_it_is_watched_by_three_probes(workload: Document) -> None:
     for container in workload.pod["spec"]["containers"]:
+        if (workload.name, container["name"]) == ("database", "metrics"):
+            continue
         probes = [container[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe")]
         ports = {port["name"] for port in container["ports"]}
         asked = [probe["httpGet"] for probe in probes if "httpGet" in probe]
         assert {each["port"] for each in asked} <= ports
-        assert len({each["path"] for each in asked}) == len(asked), "each on a path of its own"
+        # node exporter has one path, and nobody is sent to it by how it answers.
+        if asked and workload.name != "node-exporter":
+            paths = [each["path"] for each in asked]
+            assert paths[2] not in paths[:2], "who is only not ready yet is not killed for it"
+            # Others' programs have two such paths, not three.
+            assert len(set(paths)) == 3 or workload.namespace == "monitoring"
+
+
+def test_guests_do_not_notice_when_what_measures_the_database_fails() -> None:
+    database = named("StatefulSet", "database")
+    assert [each["name"] for each in database.pod["spec"]["containers"]] == ["postgresql", "metrics"]
+    assert "initContainers" not in database.pod["spec"], "the server would wait for it"
+    metrics = database.pod["spec"]["containers"][1]
+    assert not {"readinessProbe", "startupProbe"} & set(metrics)
+    # A container that is not there makes the pod not ready, whatever its probes: then the way must not hang on that.
+    assert named("Service", "database").body["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_what_measures_the_database_knows_its_own_password_alone() -> None:
+    database = named("StatefulSet", "database")
+    metrics = database.pod["spec"]["containers"][1]
+    [mount] = metrics["volumeMounts"]
+    [volume] = [each for each in database.pod["spec"]["volumes"] if each["name"] == mount["name"]]
+    assert [item["key"] for item in volume["secret"]["items"]] == ["METRICS_PASSWORD"]
+    environment = {each["name"]: each["value"] for each in metrics["env"]}
+    assert environment["DATA_SOURCE_PASS_FILE"] == f"{mount['mountPath']}/METRICS_PASSWORD"
+    assert environment["DATA_SOURCE_USER"] == "comanda_metrics"
+    assert environment["DATA_SOURCE_URI"].startswith("127.0.0.1:5432/comanda?"), "as pg_hba.conf lets it in"
 
 
 @pytest.mark.parametrize("document", everything(), ids=str)
@@ -231,7 +297,8 @@ def test_no_entry_is_read_from_both_folders() -> None:
         entries = {entry["remoteRef"]["key"] for entry in spec.get("data", [])}
         entries |= {entry["extract"]["key"] for entry in spec.get("dataFrom", [])}
         read.setdefault(each.file.parent.name, set()).update(entries)
-    assert read == {"db": {DATABASE_SECRET}, "api": {API_SECRET}}
+    read.pop("grafana", None)
+    assert read == {"db": {DATABASE_SECRET}, "api": {API_SECRET}, "prometheus": {ALERTMANAGER_SECRET}}
 
 
 def test_the_owner_s_password_is_had_by_the_migration_alone() -> None:
@@ -246,7 +313,7 @@ def test_the_owner_s_password_is_had_by_the_migration_alone() -> None:
 
 
 def test_what_follows_the_settings_may_do_just_that() -> None:
-    [role] = of_kind("Role")
+    role = named("Role", "comanda-follow-settings")
     may = {
         (f"{resource}/{name}", verb)
         for rule in role.body["rules"]
@@ -260,7 +327,7 @@ def test_what_follows_the_settings_may_do_just_that() -> None:
 
 
 def test_the_disk_is_what_a_database_wants() -> None:
-    [disk] = of_kind("StorageClass")
+    disk = named("StorageClass", "comanda-database")
     assert disk.body["provisioner"] == "ebs.csi.aws.com"
     assert disk.body["parameters"]["encrypted"] == "true"
     assert (disk.body["reclaimPolicy"], disk.body["allowVolumeExpansion"]) == ("Retain", True)
@@ -271,11 +338,19 @@ def test_the_disk_is_what_a_database_wants() -> None:
 
 
 def test_the_nodes_were_reckoned_for_what_the_pods_ask() -> None:
-    loads = {load.name: load for load in (*ANYWHERE, DATABASE)}
+    loads = {load.name: load for load in (*ANYWHERE, *ON_EVERY_NODE, DATABASE)}
     for name, workload in (
         ("api", named("Deployment", "comanda-api")),
         ("worker", named("Deployment", "comanda-worker")),
         ("database", named("StatefulSet", "database")),
+        ("backup", named("CronJob", "database-backup")),
+        ("drill", named("CronJob", "database-drill")),
+        ("restored", named("PodTemplate", "database-restored")),
+        ("node-exporter", named("DaemonSet", "node-exporter")),
+        ("prometheus", named("Deployment", "prometheus")),
+        ("alertmanager", named("Deployment", "alertmanager")),
+        ("kube-state-metrics", named("Deployment", "kube-state-metrics")),
+        ("fluent-bit", named("DaemonSet", "fluent-bit", documents_of("logs"))),
     ):
         asked = asked_by(name, workload.pod["spec"]["containers"])
         assert (asked.millicores, asked.memory) == (loads[name].millicores, loads[name].memory)

@@ -8,15 +8,19 @@ import yaml
 
 from tests.cluster.alb import annotations as alb
 from tests.manifests.reading import (
-    KUSTOMIZATION,
+    DEPLOYMENT,
     OVERLAYS,
+    VOLUME,
+    WITH_VOLUME,
     Document,
-    Json,
     beside,
     documents,
     documents_of,
+    files,
     files_of,
-    overlays,
+    kustomization,
+    monitoring_with_volume,
+    plain_overlays,
 )
 
 ALB = alb.PREFIX
@@ -36,15 +40,48 @@ def replaced_by(document: Document) -> Document:
     return found
 
 
-@pytest.mark.parametrize("overlay", overlays())
+@pytest.mark.parametrize("overlay", plain_overlays())
 def test_kustomize_takes_each_of_its_files_once_and_no_other(overlay: str) -> None:
     """kubectl itself is asked in `tests/cluster`, where it is built."""
     folder = OVERLAYS / overlay
-    said: Json = yaml.safe_load((folder / KUSTOMIZATION).read_text(encoding="utf-8"))
+    said = kustomization(folder)
     assert (said["apiVersion"], said["kind"]) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
     # Nothing that would make of the files anything but what `kubectl apply -f` makes of them.
     assert set(said) == {"apiVersion", "kind", "resources"}
     assert sorted(said["resources"]) == sorted(str(file.relative_to(folder)) for file in files_of(overlay))
+
+
+def test_prometheus_moves_to_a_disk_by_one_line() -> None:
+    """That kustomize makes of it what it shall be is asked in `tests/cluster`."""
+    said = kustomization(OVERLAYS / WITH_VOLUME)
+    ours = [file for file in files() if file.is_relative_to(DEPLOYMENT / "monitoring")]
+    assert [(OVERLAYS / WITH_VOLUME / each).resolve() for each in said["resources"]] == ours
+    assert said["components"] == [f"../{VOLUME}"]
+    assert set(said) == {"apiVersion", "kind", "resources", "components"}
+    component = kustomization(OVERLAYS / VOLUME)
+    assert component["kind"] == "Component"
+    assert component["resources"] == [file.name for file in files_of(VOLUME)]
+    [patch] = component["patches"]
+    [data] = yaml.safe_load(patch["patch"])["spec"]["template"]["spec"]["volumes"]
+    assert data == {"name": "data", "emptyDir": None, "persistentVolumeClaim": {"claimName": "prometheus"}}
+
+
+def test_the_disk_is_encrypted_has_room_for_what_is_kept_and_never_two_servers() -> None:
+    disk, claim = documents_of(VOLUME)
+    assert (disk.body["provisioner"], disk.body["parameters"]["encrypted"]) == ("ebs.csi.aws.com", "true")
+    assert (claim.body["spec"]["storageClassName"], claim.body["spec"]["accessModes"]) == (
+        disk.name,
+        ["ReadWriteOncePod"],
+    )
+    [config] = [each for each in documents() if (each.kind, each.name) == ("ConfigMap", "prometheus")]
+    kept = int(yaml.safe_load(config.body["data"]["prometheus.yml"])["storage"]["tsdb"]["retention"]["size"][:-2])
+    made = {(each["kind"], each["metadata"]["name"]): each for each in monitoring_with_volume()}
+    assert ("PersistentVolumeClaim", "prometheus") in made
+    room = int(claim.body["spec"]["resources"]["requests"]["storage"].removesuffix("Gi"))
+    [pod] = [each for each in documents() if (each.kind, each.name) == ("Deployment", "prometheus")]
+    [without] = [each["emptyDir"] for each in pod.pod["spec"]["volumes"] if each["name"] == "data"]
+    # What is being written, and what is put together: a tenth of all and some more (Prometheus, "Storage").
+    assert min(room, int(without["sizeLimit"].removesuffix("Gi"))) >= kept * 1.2
 
 
 def test_https_replaces_one_file_whole() -> None:

@@ -10,7 +10,18 @@ import pytest
 import yaml
 
 from tests.manifests import custom_kinds
-from tests.manifests.reading import CLONE, OVERLAYS, Document, everything, files, files_of, overlays, read
+from tests.manifests.reading import (
+    CLONE,
+    OVERLAYS,
+    VOLUME,
+    WITH_VOLUME,
+    Document,
+    everything,
+    files,
+    files_of,
+    overlays,
+    read,
+)
 
 VERSIONS = ("1.35", "1.36")
 
@@ -49,8 +60,10 @@ def test_an_overlay_is_told_of_exactly_once(overlay: str) -> None:
     """File by file or as a whole, in the runbook or on the page that the overlay has for itself."""
     told = "\n".join(page.read_text(encoding="utf-8") for page in sorted((CLONE / "docs").glob("*.md")))
     by_file = Counter(re.findall(r"kubectl apply -f (infra/overlays/[^\s`]+)", told))
-    as_a_whole = Counter(re.findall(r"kubectl apply -k (infra/overlays/[^\s`]+)", told))
-    each = {by_file[str(file.relative_to(CLONE))] for file in files_of(overlay)}
+    as_a_whole = Counter(re.findall(r"kubectl (?:apply -k|kustomize [^|`]*?) ?(infra/overlays/[^\s`]+)", told))
+    if overlay == VOLUME:
+        overlay = WITH_VOLUME  # by which it is applied
+    each = {by_file[str(file.relative_to(CLONE))] for file in files_of(overlay)} or {0}
     assert each == {1} or (each == {0} and as_a_whole[str((OVERLAYS / overlay).relative_to(CLONE))] == 1)
 
 

@@ -1,0 +1,1 @@
+"""Grafana's dashboards of Comanda, as code: `python -m comanda_dashboards` writes them into their manifests."""

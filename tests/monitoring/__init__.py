@@ -1,0 +1,1 @@
+"""What Prometheus is told to watch: rules, alerts, their pages, and promtool's own tests of them."""

@@ -17,6 +17,7 @@ from comanda_local.postgres import MAJOR, EmbeddedPostgres
 DATABASE = "comanda"
 OWNER = "comanda_owner"
 API_USER = "comanda_api"
+METRICS_USER = "comanda_metrics"
 CONNECT_TIMEOUT_SECONDS = 5
 
 
@@ -81,9 +82,7 @@ async def make_roles(superuser_url: str, secrets: Secrets) -> None:
         if APPLICATION_ROLE not in roles:
             await connection.execute(f"CREATE ROLE {APPLICATION_ROLE} NOLOGIN")
         for role, password in ((OWNER, secrets.owner_password), (API_USER, secrets.api_password)):
-            verb = "ALTER" if role in roles else "CREATE"
-            quoted = await connection.fetchval("SELECT quote_literal($1::text)", password)
-            await connection.execute(f"{verb} ROLE {role} LOGIN PASSWORD {quoted}")
+            await _make_user(connection, role, password)
         await connection.execute(f"GRANT {APPLICATION_ROLE} TO {API_USER}")
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
             await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
@@ -91,6 +90,26 @@ async def make_roles(superuser_url: str, secrets: Secrets) -> None:
         await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION_ROLE}")
     finally:
         await connection.close(timeout=5)
+
+
+async def make_metrics_user(superuser_url: str, password: str) -> None:
+    """Make or mend the user of PostgreSQL's exporter, who may look at statistics alone: as users.sql of the
+    manifests (4-db-stateful-set.yaml) has it. Idempotent; the database is there.
+    """
+    connection = await asyncpg.connect(superuser_url, timeout=CONNECT_TIMEOUT_SECONDS)
+    try:
+        await _make_user(connection, METRICS_USER, password)
+        await connection.execute(f"ALTER ROLE {METRICS_USER} CONNECTION LIMIT 5")
+        await connection.execute(f"GRANT pg_monitor TO {METRICS_USER}")
+        await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO {METRICS_USER}")
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _make_user(connection: "asyncpg.Connection[asyncpg.Record]", role: str, password: str) -> None:
+    is_there = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
+    quoted = await connection.fetchval("SELECT quote_literal($1::text)", password)
+    await connection.execute(f"{'ALTER' if is_there else 'CREATE'} ROLE {role} LOGIN PASSWORD {quoted}")
 
 
 async def _check_reachable(name: str, url: str) -> None:

@@ -30,6 +30,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.postgres = self.path / "postgresql"
+        self.prometheus = self.path / "prometheus"
         self.logs = self.path / "logs"
         self.sandbox_ledger = self.path / "sandbox.sqlite3"
         self._local = self.path / "local.json"
@@ -87,6 +88,10 @@ class DataFolder:
         if whole != kept:
             write_private(file, json.dumps(whole, indent=2) + "\n")
         return Secrets(**whole)
+
+    def log_of(self, name: str) -> Path:
+        """Where a program's output goes."""
+        return self.logs / f"{name.lower()}.log"
 
     def publish(self, document: dict[str, str | None]) -> None:
         """Write `local.json`: by rename, mode 0600. Who finds it finds everything ready."""

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comanda_local.child import Child
 from comanda_local.errors import LocalError
@@ -17,12 +18,22 @@ from comanda_local.ports import free_port
 from comanda_local.postgres import EmbeddedPostgres
 from comanda_local.wishes import Wishes, read_wishes, take_ports
 
+if TYPE_CHECKING:
+    from comanda_local.monitoring import Monitoring
+
 NOBODYS_EMAIL = "guest@comanda.example.com"
 READY_TIMEOUT_SECONDS = 45.0
 LOOK_SECONDS = 1.0
 TRIM_SECONDS = 60.0
 # How long each may take to end by itself, in the order in which they are ended.
-STOP_SECONDS = {"API": 12.0, "worker": 12.0, "sandbox": 5.0}
+STOP_SECONDS = {
+    "API": 12.0,
+    "worker": 12.0,
+    "sandbox": 5.0,
+    "Prometheus": 10.0,
+    "node_exporter": 3.0,
+    "postgres_exporter": 3.0,
+}
 POSTGRES_STOP_SECONDS = 10.0
 
 
@@ -44,6 +55,7 @@ class LocalRun:
             LocalError: something cannot be had; nothing that was started is stopped here, `stop` does that.
         """
         wishes = read_wishes(os.environ)
+        monitoring = _find_monitoring(wishes)
         self._folder.take()
         if ended := end_orphans(self._folder.path):
             say(f"ended {ended} process(es) that an earlier, killed run had left")
@@ -54,11 +66,15 @@ class LocalRun:
             self._launch_sandbox(wishes, secrets, webhook_secret)
         database_url = self._prepare_database(wishes, secrets)
         self._launch_pods(wishes, secrets, webhook_secret, database_url)
+        if monitoring is not None:
+            for child in monitoring.children(self._folder, wishes, self._worker_ops_port, self._postgres):
+                self._start(child)
         self._wait_until_ready()
         document = {
             "api": f"http://127.0.0.1:{wishes.port}",
             "ops": f"http://127.0.0.1:{wishes.ops_port}",
             "sandbox": f"http://127.0.0.1:{wishes.sandbox_port}" if wishes.sandboxed else None,
+            "prometheus": f"http://127.0.0.1:{wishes.prometheus_port}" if wishes.monitoring else None,
             "database_url": database_url,
             "staff_key": secrets.staff_key,
             "manager_key": secrets.manager_key,
@@ -67,6 +83,9 @@ class LocalRun:
         }
         self._folder.publish(document)
         self._announce(document, wishes)
+        for note in monitoring.notes if monitoring is not None else ():
+            say(note)
+        say("Ctrl-C stops it; the data stays")
 
     def watch(self) -> None:
         """Keep all of it running until somebody wants us to stop."""
@@ -150,7 +169,9 @@ class LocalRun:
             )
 
     def _launch(self, name: str, command: list[str], environment: dict[str, str], ready_url: str) -> None:
-        child = Child(name, command, environment, self._folder.logs / f"{name.lower()}.log", ready_url)
+        self._start(Child(name, command, environment, self._folder.log_of(name), ready_url))
+
+    def _start(self, child: Child) -> None:
         self._children.append(child)
         child.start()
 
@@ -186,6 +207,7 @@ class LocalRun:
             ("metrics, health", f"{document['ops']}/metrics"),
             ("of the worker", f"http://127.0.0.1:{self._worker_ops_port}/metrics"),
             ("Pix sandbox", f"{document['sandbox']}  (pay an open order here)" if wishes.sandboxed else None),
+            ("Prometheus", f"{document['prometheus']}  (alerts at /alerts)" if wishes.monitoring else None),
             ("manager key", document["manager_key"]),
             ("staff key", document["staff_key"]),
             ("sandbox token", document["sandbox_token"]),
@@ -203,7 +225,6 @@ class LocalRun:
                     "no MERCADO_PAGO_WEBHOOK_SECRET was given, so one was made: webhooks are refused until "
                     "the provider's own is given; payments are asked for meanwhile"
                 )
-        say("Ctrl-C stops it; the data stays")
 
 
 def run(folder: Path) -> int:
@@ -223,6 +244,16 @@ def run(folder: Path) -> int:
         local.stop()
     say("stopped")
     return 0
+
+
+def _find_monitoring(wishes: Wishes) -> "Monitoring | None":
+    """Answer monitoring if it is asked for. Raises LocalError if what it cannot do without is not here."""
+    if not wishes.monitoring:
+        return None
+    # Only now: who did not ask for it does not wait for these imports.
+    from comanda_local.monitoring import Monitoring  # noqa: PLC0415
+
+    return Monitoring(os.environ)
 
 
 def say(line: str) -> None:

@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 from comanda_local.errors import LocalError
 from comanda_local.ports import free_port
 
-DEFAULT_PORTS = {"PORT": 8000, "OPS_PORT": 9000, "SANDBOX_PORT": 8001}
+# The exporters' are nobody's to remember, and their usual ones are taken wherever Debian's packages run as services.
+DEFAULT_PORTS = {
+    "PORT": 8000,
+    "OPS_PORT": 9000,
+    "SANDBOX_PORT": 8001,
+    "PROMETHEUS_PORT": 9090,
+    "NODE_EXPORTER_PORT": 0,
+    "POSTGRES_EXPORTER_PORT": 0,
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,6 +36,11 @@ class Wishes:
     migration_database_url: str
     access_token: str
     webhook_secret: str
+    monitoring: bool
+    """Whether Prometheus and exporters run too; without it their ports say nothing."""
+    prometheus_port: int
+    node_exporter_port: int
+    postgres_exporter_port: int
 
     @property
     def embedded(self) -> bool:
@@ -51,6 +64,12 @@ def read_wishes(environment: Mapping[str, str]) -> Wishes:
     def text(name: str) -> str:
         return environment.get(name, "").strip()
 
+    monitoring = _switch("MONITORING", text("MONITORING"))
+
+    def monitoring_port(name: str) -> int:
+        # What is not asked for is not judged.
+        return _port(name, text(name) if monitoring else "")
+
     wishes = Wishes(
         port=_port("PORT", text("PORT")),
         ops_port=_port("OPS_PORT", text("OPS_PORT")),
@@ -59,6 +78,10 @@ def read_wishes(environment: Mapping[str, str]) -> Wishes:
         migration_database_url=text("MIGRATION_DATABASE_URL") or text("DATABASE_URL"),
         access_token=text("MERCADO_PAGO_ACCESS_TOKEN"),
         webhook_secret=text("MERCADO_PAGO_WEBHOOK_SECRET"),
+        monitoring=monitoring,
+        prometheus_port=monitoring_port("PROMETHEUS_PORT"),
+        node_exporter_port=monitoring_port("NODE_EXPORTER_PORT"),
+        postgres_exporter_port=monitoring_port("POSTGRES_EXPORTER_PORT"),
     )
     if wishes.embedded and text("MIGRATION_DATABASE_URL"):
         raise LocalError("MIGRATION_DATABASE_URL is set without DATABASE_URL: set both, or neither")
@@ -74,6 +97,9 @@ def take_ports(wishes: Wishes) -> Wishes:
         LocalError: a port is taken or not ours to take; names it, its variable and a free one.
     """
     names = ["port", "ops_port", *(["sandbox_port"] if wishes.sandboxed else [])]
+    if wishes.monitoring:
+        names += ["prometheus_port", "node_exporter_port"]
+        names += ["postgres_exporter_port"] if wishes.embedded else []
     held: list[socket.socket] = []  # all at once, so that no two get the same free port
     chosen: dict[str, int] = {}
     try:
@@ -89,6 +115,9 @@ def take_ports(wishes: Wishes) -> Wishes:
         port=chosen["port"],
         ops_port=chosen["ops_port"],
         sandbox_port=chosen.get("sandbox_port", wishes.sandbox_port),
+        prometheus_port=chosen.get("prometheus_port", wishes.prometheus_port),
+        node_exporter_port=chosen.get("node_exporter_port", wishes.node_exporter_port),
+        postgres_exporter_port=chosen.get("postgres_exporter_port", wishes.postgres_exporter_port),
     )
 
 
@@ -122,6 +151,12 @@ def _next_free(port: int) -> int:
                 continue
             return candidate
     return free_port()
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in {"", "0", "1"}:
+        raise LocalError(f"{name} is neither on nor off: give 1, or leave it out")
+    return text == "1"
 
 
 def _port(name: str, text: str) -> int:

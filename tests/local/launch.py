@@ -115,6 +115,16 @@ class Launch:
             self._heard.notify_all()
 
 
+def only_line(launch: Launch) -> str:
+    """The one line that it said before it ended with an error."""
+    assert launch.ends() == 1
+    assert len(launch.lines) == 1, launch.lines
+    assert launch.lines[0].startswith("comanda: ")
+    assert launch.left_running() == []
+    assert not (launch.data / "local.json").exists()
+    return launch.lines[0]
+
+
 def call(method: str, url: str, body: object = None, key: str | None = None) -> tuple[int, Any]:
     """One HTTP request; the status (0 if nobody answers) and the body, if it is JSON."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})

@@ -17,7 +17,7 @@ import pytest
 
 from comanda_local.ports import free_port
 from comanda_local.postgres import EmbeddedPostgres
-from tests.local.launch import Launch, call, eventually, ordinary_user
+from tests.local.launch import Launch, call, eventually, only_line, ordinary_user
 
 PROGRAMS = ["comanda serve", "comanda worker", "comanda_sandbox", "postgres"]
 
@@ -37,16 +37,6 @@ def assert_kept(local: dict[str, Any], order_id: str) -> None:
     assert (status, order["id"]) == (200, order_id)
 
 
-def only_line(launch: Launch) -> str:
-    """The one line that it said before it ended with an error."""
-    assert launch.ends() == 1
-    assert len(launch.lines) == 1, launch.lines
-    assert launch.lines[0].startswith("comanda: ")
-    assert launch.left_running() == []
-    assert not (launch.data / "local.json").exists()
-    return launch.lines[0]
-
-
 def test_two_starts_and_clean_stops(tmp_path: Path) -> None:
     with Launch(tmp_path) as first:
         local = first.ready()
@@ -57,6 +47,7 @@ def test_two_starts_and_clean_stops(tmp_path: Path) -> None:
             "api",
             "ops",
             "sandbox",
+            "prometheus",
             "database_url",
             "staff_key",
             "manager_key",

@@ -68,3 +68,45 @@ def test_the_sandbox_port_does_not_matter_without_a_sandbox() -> None:
         environment = {"PORT": "0", "OPS_PORT": "0", "SANDBOX_PORT": str(taken.getsockname()[1])}
         wishes = take_ports(read_wishes(environment | {"MERCADO_PAGO_ACCESS_TOKEN": "TEST-1"}))
     assert len({wishes.port, wishes.ops_port, 0}) == 3
+
+
+def test_monitoring_is_on_or_off() -> None:
+    assert not read_wishes({}).monitoring
+    assert not read_wishes({"MONITORING": "0"}).monitoring
+    assert read_wishes({"MONITORING": " 1 "}).monitoring
+    with pytest.raises(LocalError, match=r"^MONITORING is neither on nor off: give 1"):
+        read_wishes({"MONITORING": "please"})
+
+
+MONITORING_PORTS = ["PROMETHEUS_PORT", "NODE_EXPORTER_PORT", "POSTGRES_EXPORTER_PORT"]
+
+
+@pytest.mark.parametrize("name", MONITORING_PORTS)
+def test_ports_of_monitoring_are_ports_like_the_others(name: str) -> None:
+    assert read_wishes({"MONITORING": "1"}).prometheus_port == 9090
+    with pytest.raises(LocalError, match=f"^{name} is not a port"):
+        read_wishes({"MONITORING": "1", name: "many"})
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = str(taken.getsockname()[1])
+        environment = dict.fromkeys(("PORT", "OPS_PORT", "SANDBOX_PORT", *MONITORING_PORTS), "0")
+        wishes = read_wishes(environment | {"MONITORING": "1", name: port})
+        with pytest.raises(LocalError, match=rf"^port {port} is taken .*{name}=\d+$"):
+            take_ports(wishes)
+    wishes = take_ports(read_wishes(environment | {"MONITORING": "1"}))
+    chosen = {wishes.port, wishes.ops_port, wishes.sandbox_port, wishes.prometheus_port}
+    assert len(chosen | {wishes.node_exporter_port, wishes.postgres_exporter_port, 0}) == 7
+
+
+@pytest.mark.parametrize("name", MONITORING_PORTS)
+def test_ports_of_monitoring_do_not_matter_without_it(name: str) -> None:
+    read_wishes({name: "many"})
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        environment = dict.fromkeys(("PORT", "OPS_PORT", "SANDBOX_PORT"), "0")
+        take_ports(read_wishes(environment | {name: str(taken.getsockname()[1])}))
+
+
+def test_nobody_looks_at_a_given_database() -> None:
+    environment = dict.fromkeys(("PORT", "OPS_PORT", "SANDBOX_PORT", *MONITORING_PORTS), "0")
+    environment |= {"MONITORING": "1", "DATABASE_URL": "postgresql://app@db/comanda"}
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        take_ports(read_wishes(environment | {"POSTGRES_EXPORTER_PORT": str(taken.getsockname()[1])}))

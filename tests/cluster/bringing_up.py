@@ -15,7 +15,7 @@ from tests.cluster import certificates, control_plane, infrastructure, network, 
 from tests.cluster.alb import webhook
 from tests.cluster.cache import binary, file, is_built
 from tests.cluster.layout import NODES, Layout, Node
-from tests.cluster.machine import Failed, run, within
+from tests.cluster.machine import Failed, run, share_root, within
 from tests.cluster.parts import PARTS, of_binary
 from tests.cluster.process import Process
 from tests.cluster.supervisor import Supervisor
@@ -90,6 +90,8 @@ async def bring_up(layout: Layout, supervisor: Supervisor, *, core: bool = False
     await supervisor.until("the registry", lambda: _http(ports["registry"], "/v2/"))
     await asyncio.to_thread(_push_pause, layout, ports["registry"])
     done("registry")
+    if share_root():
+        layout.root_was_private.touch()
     for each in NODES:
         node.prepare(layout, each)
         await supervisor.start(node.processes(layout, each, pki)[0])

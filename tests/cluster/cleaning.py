@@ -13,6 +13,7 @@ from tests.cluster.machine import (
     processes_of_cgroup,
     processes_with,
     remove_cgroup,
+    run,
     unmount_below,
 )
 from tests.cluster.network import remove
@@ -36,6 +37,8 @@ def clean(layout: Layout) -> None:
     for node in NODES:
         remove_cgroup(cgroup(layout, node))
     _forget_addresses(layout)
+    if layout.root_was_private.exists():
+        run("mount", "--make-private", "/")
     shutil.rmtree(layout.folder, ignore_errors=True)
     _remove_dead_links(layout)
     layout.facts.unlink(missing_ok=True)

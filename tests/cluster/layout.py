@@ -98,6 +98,11 @@ class Layout:
         """What stands in the environment of every process of it, by which they are found when all else is lost."""
         return f"COMANDA_TEST_CLUSTER={self.name}"
 
+    @property
+    def root_was_private(self) -> Path:
+        """A file that is there where the machine's root mount was made shared for this cluster."""
+        return self.folder / "root-was-private"
+
     def namespace(self, node: Node) -> str:
         """Answer the name of a node's network namespace."""
         return f"{self.name}-{node.number}"

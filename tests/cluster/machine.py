@@ -125,6 +125,19 @@ def unmount_below(folder: Path) -> None:
         run("umount", "--lazy", place, check=False)
 
 
+def share_root() -> bool:
+    """Make the root mount shared, as it is where systemd starts a machine; answer whether it was not.
+
+    Without it no pod can have the node's root with what is mounted there later (mountPropagation: HostToContainer).
+    """
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+    # proc(5): the fields after the sixth, up to "-", are the tags; a shared mount has "shared:N".
+    if any(line[4] == "/" and any(each.startswith("shared:") for each in line[6 : line.index("-")]) for line in lines):
+        return False
+    run("mount", "--make-shared", "/")
+    return True
+
+
 def argument_of(process: int) -> Sequence[str]:
     """Answer the command line of a process, nothing if it is gone."""
     try:

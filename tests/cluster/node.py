@@ -50,6 +50,8 @@ def processes(layout: Layout, node: Node, pki: Certificates) -> list[Process]:
         f"--node-ip={layout.address(node)}",
         f"--hostname-override={node.name}",
         f"--node-labels={labels}",
+        # By which cAdvisor knows whose a cgroup is; it looks for the usual place otherwise.
+        f"--containerd={socket(layout, node)}",
         "--v=1",
     )
     proxy = (str(binary("kube-proxy")), f"--config={root / 'kube-proxy.yaml'}", f"--hostname-override={node.name}")

@@ -126,12 +126,33 @@ class House:
         ]
         return found
 
+    def ledger(self) -> list[Json]:
+        """Answer every payment that the provider knows."""
+        found: list[Json] = self.call("GET", "/_sandbox/payments", at="sandbox").body["payments"]
+        return found
+
     def pods(self, app: str, namespace: str = "comanda") -> list[Json]:
         """Answer the pods of an app that are not on their way out."""
         found: list[Json] = self.kube.get(
             f"--namespace={namespace}", "pods", f"--selector=app.kubernetes.io/name={app}"
         )
         return [each for each in found if "deletionTimestamp" not in each["metadata"]]
+
+    def key(self, role: str) -> str:
+        """Have a key made, which is said once, and answer it."""
+        command = ("comanda", "keys", "create", f"cluster-{role}", f"--role={role}")
+        return self.kube(
+            "--namespace=comanda", "exec", "deployment/comanda-api", "--container=api", "--", *command
+        ).strip()
+
+    def opened(self) -> None:
+        """Give a new database the sample menu and keys, and note these."""
+        for role in ("staff", "manager"):
+            self.facts[f"{role}_key"] = self.key(role)
+        facts.write(layout(), self.facts)
+        self.kube(
+            "--namespace=comanda", "exec", "deployment/comanda-api", "--container=api", "--", "comanda", "load-menu"
+        )
 
     def rolled_out(self, what: str, namespace: str = "comanda", seconds: int = 240) -> None:
         """Wait until a workload has all its pods as they should be."""
@@ -163,19 +184,36 @@ class House:
             f"--namespace={namespace}", "exec", "database-0", "--", *psql, f"--command={statement}"
         ).strip()
 
-    def deploy(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
-        """Run `comanda-deploy` as an operator whose shell has what `make cluster-env` prints; answer what it says."""
+    def deploy(self, *arguments: str, codes: tuple[int, ...] = (0,), clone: Path = CLONE, **given: str) -> str:
+        """Run `comanda-deploy` as an operator whose shell has what `make cluster-env` prints; answer what it says.
+
+        Args:
+            codes: the exit codes that are right. clone: whose tool and manifests.
+            given: what else the shell has in its environment.
+        """
         environment = {
-            "PYTHONPATH": str(CLONE / "src"),
+            "PYTHONPATH": str(clone / "src"),
             "HOME": os.environ.get("HOME", "/"),
             **facts.environment(self.facts),
+            **given,
         }
         command = [sys.executable, "-m", "comanda_deploy", *arguments]
         done = subprocess.run(
-            command, env=environment, cwd=CLONE, capture_output=True, text=True, check=False, timeout=600
+            command,
+            env=environment,
+            cwd=clone,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
         )
         assert done.returncode in codes, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stdout if done.returncode == 0 else done.stdout + done.stderr
+
+    def verb(self, name: str, *arguments: str, codes: tuple[int, ...] = (0,), clone: Path = CLONE, **given: str) -> str:
+        """Run a verb of `eks-cluster-mng.sh` without questions; answer what it says."""
+        return self.deploy("verb", "eks-cluster-mng.sh", name, *arguments, "--yes", codes=codes, clone=clone, **given)
 
 
 def _with_pix(document: Json) -> Json | None:

@@ -11,24 +11,78 @@ from tests.cluster.objects import Json, Kubectl
 from tests.cluster.suite.kube import until
 from tests.manifests.reading import of_kind
 
-NAMESPACES = ("comanda", "comanda-db")
+NAMESPACES = ("comanda", "comanda-db", "monitoring")
 NOBODY = "system:serviceaccount:kube-public:nobody"
 """An account without any right of its own: what it may, everybody may."""
 
 Right = tuple[str, str, str, str]
 """A verb, an API group, a resource, and the one object's name, or "" for all of them."""
 
-MUST: dict[str, set[Right]] = {
+EVERYWHERE = ""
+"""What is in no namespace, and so in none and all of them."""
+
+SNAPSHOTS = "snapshot.storage.k8s.io"
+OPERATIONS: Right = ("patch", "", "configmaps", "comanda-operations")
+READ, WATCH = ("get", "list", "watch"), ("list", "watch")
+PODS = {(verb, "", "pods", "") for verb in READ}
+MUST: dict[str, dict[str, set[Right]]] = {
     "comanda/comanda-follow-settings": {
-        ("get", "", "secrets", "comanda-api"),
-        ("get", "", "configmaps", "comanda-settings"),
-        ("get", "apps", "deployments", "comanda-api"),
-        ("get", "apps", "deployments", "comanda-worker"),
-        ("patch", "apps", "deployments", "comanda-api"),
-        ("patch", "apps", "deployments", "comanda-worker"),
+        "comanda": {
+            ("get", "", "secrets", "comanda-api"),
+            ("get", "", "configmaps", "comanda-settings"),
+            ("get", "apps", "deployments", "comanda-api"),
+            ("get", "apps", "deployments", "comanda-worker"),
+            ("patch", "apps", "deployments", "comanda-api"),
+            ("patch", "apps", "deployments", "comanda-worker"),
+        },
+    },
+    "comanda-db/database-backup": {
+        EVERYWHERE: {(verb, SNAPSHOTS, "volumesnapshotcontents", "") for verb in ("list", "patch", "delete")},
+        "comanda-db": {
+            *((verb, SNAPSHOTS, "volumesnapshots", "") for verb in ("list", "create", "delete")),
+            ("get", "", "persistentvolumeclaims", "data-database-0"),
+        },
+        "comanda": {OPERATIONS},
+    },
+    "comanda-db/database-drill": {
+        "comanda-db": {
+            ("list", SNAPSHOTS, "volumesnapshots", ""),
+            ("get", "", "persistentvolumeclaims", "data-database-0"),
+            ("get", "", "persistentvolumeclaims", "database-restored-data"),
+            ("get", "", "podtemplates", "database-restored"),
+            ("get", "", "pods", ""),
+            ("create", "", "pods", ""),
+            ("delete", "", "pods", "database-restored"),
+            ("list", "", "events", ""),
+        },
+        "comanda": {OPERATIONS},
+    },
+    # Where what it scrapes is found; of nodes their metrics, and not the rest that their kubelet does.
+    "monitoring/prometheus": {
+        EVERYWHERE: {*((verb, "", "nodes", "") for verb in READ), ("get", "", "nodes/metrics", "")},
+        "comanda": {
+            *PODS,
+            *((verb, "", "services", "") for verb in READ),
+            *((verb, "discovery.k8s.io", "endpointslices", "") for verb in READ),
+        },
+        **dict.fromkeys(("comanda-db", "monitoring", "kube-system"), PODS),
+    },
+    "monitoring/kube-state-metrics": {
+        EVERYWHERE: {
+            (verb, group, resource, "")
+            for verb in WATCH
+            for group, resources in {
+                "": ("nodes", "persistentvolumeclaims", "persistentvolumes", "pods"),
+                "apps": ("daemonsets", "deployments", "statefulsets"),
+                "batch": ("cronjobs", "jobs"),
+                "autoscaling": ("horizontalpodautoscalers",),
+                "policy": ("poddisruptionbudgets",),
+            }.items()
+            for resource in resources
+        },
     },
 }
-"""What each may in its own namespace; who is not named here may nothing. In the others nobody may anything."""
+"""What each may, by namespace; who is not named here may nothing, and nobody anything elsewhere."""
 
 ACCOUNTS = sorted({f"{each.namespace}/{each.name}" for each in of_kind("ServiceAccount")})
 ALL = [*ACCOUNTS, *(f"{namespace}/default" for namespace in NAMESPACES)]
@@ -37,9 +91,10 @@ ALL = [*ACCOUNTS, *(f"{namespace}/default" for namespace in NAMESPACES)]
 @pytest.mark.parametrize("account", ALL)
 def test_it_may_what_it_must_and_nothing_more(house: House, account: str) -> None:
     home, name = account.split("/")
+    must = MUST.get(account, {})
     for namespace in (*NAMESPACES, "default", "kube-system"):
         may = _rights(house, f"system:serviceaccount:{home}:{name}", namespace) - _rights(house, NOBODY, namespace)
-        assert may == (MUST.get(account, set()) if namespace == home else set()), namespace
+        assert may == must.get(namespace, set()) | must.get(EVERYWHERE, set()), namespace
 
 
 def test_what_follows_the_settings_does_its_work_with_them(house: House) -> None:

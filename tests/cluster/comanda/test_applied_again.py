@@ -7,6 +7,8 @@ import pytest
 from tests.cluster.comanda.house import House
 from tests.manifests.reading import documents, files
 
+STEPS = ("database", "api", "monitoring")
+
 NOT_ITS_OWN = {"managedFields", "resourceVersion"}
 """What the API server writes into an object by itself."""
 
@@ -21,13 +23,13 @@ def test_by_kubectl_file_by_file(house: House) -> None:
 
 def test_by_the_tool(house: House) -> None:
     before, pods = _objects(house), _pods(house)
-    for step in ("database", "api"):
+    for step in STEPS:
         house.deploy("step", step, "--yes")
     assert _objects(house) == before
     assert _pods(house) == pods
 
 
-@pytest.mark.parametrize("step", ["database", "api"])
+@pytest.mark.parametrize("step", STEPS)
 def test_the_tool_says_that_there_is_nothing_to_do(house: House, step: str) -> None:
     said = house.deploy("step", step, "--yes")
     assert "unchanged" in said, said
@@ -48,5 +50,7 @@ def _objects(house: House) -> dict[str, Any]:
 
 
 def _pods(house: House) -> set[str]:
-    apps = (("database", "comanda-db"), ("comanda-api", "comanda"), ("comanda-worker", "comanda"))
+    """Answer the pods of everything that runs on and on; a job's come and go."""
+    running = ("StatefulSet", "Deployment", "DaemonSet")
+    apps = {(each.name, each.namespace) for each in documents() if each.kind in running}
     return {pod["metadata"]["uid"] for app, namespace in apps for pod in house.pods(app, namespace)}

@@ -4,20 +4,24 @@ import base64
 import secrets
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from comanda.database.migrate import migrations
+from comanda.database.migrate import ADVISORY_LOCK, migrations
 from tests.cluster.cache import binary
 from tests.cluster.comanda.copying import copied
 from tests.cluster.comanda.house import House
-from tests.cluster.machine import run
+from tests.cluster.machine import Failed, run
 from tests.cluster.objects import Json
-from tests.cluster.suite.kube import FOREIGN
+from tests.cluster.suite.kube import FOREIGN, until
 
 SUFFIX = "-copy"
 PODS = 10
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+HOLDERS = "FROM pg_locks WHERE locktype = 'advisory' AND granted"
 
 
 @pytest.fixture
@@ -62,7 +66,9 @@ def database_of_its_own(house: House, digest: str, tmp_path: Path) -> Iterator[l
 def test_ten_pods_migrate_once(house: House, database_of_its_own: list[Json], digest: str) -> None:
     [deployment] = [each for each in database_of_its_own if each["metadata"]["name"] == "comanda-api" and _runs(each)]
     deployment["spec"]["replicas"] = PODS
-    house.kube.apply(database_of_its_own)
+    with nobody_first(house):
+        house.kube.apply(database_of_its_own)
+        until("all of them want to migrate", lambda: _asked(house, WAITING) == str(PODS), 90)
     house.rolled_out("deployment/comanda-api", f"comanda{SUFFIX}")
 
     pods = house.pods("comanda-api", f"comanda{SUFFIX}")
@@ -81,6 +87,31 @@ def test_ten_pods_migrate_once(house: House, database_of_its_own: list[Json], di
     assert applied.split() == names
     running = {each["imageID"].rpartition("@")[2] for pod in pods for each in pod["status"]["containerStatuses"]}
     assert running == {digest}
+
+
+@contextmanager
+def nobody_first(house: House) -> Iterator[None]:
+    """Hold what only one may have who migrates, so that nobody is done before the last has begun."""
+    statement = f"SELECT pg_advisory_lock({ADVISORY_LOCK}); SELECT pg_sleep(600)"
+    with ThreadPoolExecutor(1) as thread:
+        held = thread.submit(_held, house, statement)
+        try:
+            until("it is held", lambda: held.done() or _asked(house, f"SELECT count(*) {HOLDERS}") == "1", 30)
+            assert not held.done(), held.result()
+            yield
+        finally:
+            _asked(house, f"SELECT pg_terminate_backend(pid) {HOLDERS}")
+
+
+def _held(house: House, statement: str) -> str:
+    try:
+        return _asked(house, statement)
+    except Failed as ended:
+        return str(ended)
+
+
+def _asked(house: House, statement: str) -> str:
+    return house.psql(statement, namespace=f"comanda-db{SUFFIX}")
 
 
 def _delete(house: House, namespaces: list[Json]) -> None:

@@ -19,13 +19,15 @@ PODS = {
 OTHERS = {
     "a stranger's pod": Pod("default", {"app.kubernetes.io/name": "comanda-api"}, {}),
     "dns": Pod("kube-system", {"k8s-app": "kube-dns"}, {}),
-    "prometheus": Pod("monitoring", {"app.kubernetes.io/name": "prometheus"}, {}),
+    "the autoscaler": Pod("kube-system", {"app.kubernetes.io/instance": "cluster-autoscaler"}, {}),
+    "External Secrets": Pod("external-secrets", {"app.kubernetes.io/name": "external-secrets"}, {}),
 }
 PLACES = {
     "the load balancer": Outside("10.20.17.5"),
     "a node": Outside("10.20.40.5"),
     "the API server": Outside("172.20.0.1"),
     "the metadata": Outside("169.254.169.254"),
+    # And whoever is told of alerts.
     "Mercado Pago": Outside("203.0.113.20"),
 }
 PORTS = {
@@ -34,6 +36,15 @@ PORTS = {
     "database": (5432, "TCP"),
     "http": (8000, "TCP"),
     "ops": (9000, "TCP"),
+    "database's metrics": (9187, "TCP"),
+    "kubelet": (10250, "TCP"),
+    "node exporter": (9100, "TCP"),
+    "prometheus": (9090, "TCP"),
+    "alertmanager": (9093, "TCP"),
+    "metrics": (8080, "TCP"),
+    "autoscaler's metrics": (8085, "TCP"),
+    "grafana": (3000, "TCP"),
+    "mail": (587, "TCP"),
 }
 
 OPEN = {
@@ -48,6 +59,37 @@ OPEN = {
     ("comanda-follow-settings", "the API server", "https"),
     ("comanda-follow-settings", "the load balancer", "https"),
     ("comanda-follow-settings", "a node", "https"),
+    *(
+        (job, place, "https")
+        for job in ("database-backup", "database-drill")
+        for place in ("the API server", "the load balancer", "a node")
+    ),
+    # What a drill restores is reached by nobody; what compares it, in the same pod, asks the living one.
+    ("database-restored", "database", "database"),
+    ("database-restored", "dns", "dns"),
+    # Who watches reaches whom it watches, each by the port that tells; of the nodes, whose addresses are the VPC's.
+    ("prometheus", "dns", "dns"),
+    *(("prometheus", place, "https") for place in ("the API server", "the load balancer", "a node")),
+    *(
+        ("prometheus", place, port)
+        for place in ("the load balancer", "a node")
+        for port in ("kubelet", "node exporter")
+    ),
+    ("prometheus", "comanda-api", "ops"),
+    ("prometheus", "comanda-worker", "ops"),
+    ("prometheus", "database", "database's metrics"),
+    ("prometheus", "alertmanager", "alertmanager"),
+    ("prometheus", "kube-state-metrics", "metrics"),
+    ("prometheus", "External Secrets", "metrics"),
+    ("prometheus", "the autoscaler", "autoscaler's metrics"),
+    ("prometheus", "grafana", "grafana"),
+    ("grafana", "dns", "dns"),
+    ("grafana", "prometheus", "prometheus"),
+    *(("kube-state-metrics", place, "https") for place in ("the API server", "the load balancer", "a node")),
+    # Slack, a webhook or a mailbox outside.
+    ("alertmanager", "dns", "dns"),
+    ("alertmanager", "Mercado Pago", "https"),
+    ("alertmanager", "Mercado Pago", "mail"),
 }
 
 

@@ -8,24 +8,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster.cache import binary, root
+from tests.cluster.cache import binary, folder, missing, root
 from tests.cluster.images.recipes import IMAGES, Image
 from tests.cluster.machine import run
+from tests.cluster.parts import named
 from tests.image.buildah import Buildah, buildah_in
 
 
-def push(registry: str) -> None:
+def push(registry: str) -> list[str]:
     """Push all of them, building those that are not in the cache yet: a few minutes the first time.
+
+    One whose part of the cluster is not built is left out.
 
     Args:
         registry: HOST:PORT, over plain HTTP.
+
+    Returns:
+        The names under which the registry had something else before: nodes may still have that.
 
     Raises:
         Failed: it does not take them, or crane, which pushes, is not built.
     """
     crane = str(binary("crane"))
+    moved = []
     for image in IMAGES:
-        run(crane, "push", str(archive(image)), f"{registry}/{image.name}", "--insecure")
+        if missing(map(named, image.parts)):
+            continue
+        name = f"{registry}/{image.name}"
+        before = run(crane, "digest", name, "--insecure", check=False).strip()
+        run(crane, "push", str(archive(image)), name, "--insecure")
+        if before and before != run(crane, "digest", name, "--insecure").strip():
+            moved.append(image.name)
+    return moved
 
 
 def archive(image: Image) -> Path:
@@ -67,6 +81,8 @@ def _builder(folder: Path) -> Iterator[Buildah]:
 
 def _digest(image: Image) -> str:
     hashed = hashlib.sha256()
+    for part in image.parts:
+        hashed.update(folder(named(part)).name.encode())
     for each in image.made_of:
         for file in [each] if each.is_file() else sorted(each.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:

@@ -20,7 +20,9 @@ def pod(
     """
     spec: Json = document.pod["spec"]
     container: Json = spec["containers"][0]
-    maps = {each.name: each.body["data"] for each in of_kind("ConfigMap") if each.namespace == document.namespace}
+    maps = {
+        each.name: each.body.get("data", {}) for each in of_kind("ConfigMap") if each.namespace == document.namespace
+    }
     disks = [each["metadata"]["name"] for each in document.body["spec"]["volumeClaimTemplates"]]
     given = {each["name"]: each["value"] for each in container["env"]} | dict(environment)
     return Pod(

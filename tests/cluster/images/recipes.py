@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comanda import __version__
 from comanda_deploy.image import PIP
-from tests.cluster.images import postgres
+from tests.cluster.images import monitoring, postgres
 from tests.image import base
 from tests.image.buildah import Buildah
 
@@ -22,12 +22,14 @@ class Image:
         name: as a registry has it, with its tag; Docker Hub's official ones are in `library/`.
         made_of: what decides what is in it, files and folders. build: makes it, and answers its name in the storage.
         lacks: what the original has, and this has not; none where it is the original.
+        parts: the parts of the cluster whose programs are in it (tests/cluster/parts.py).
     """
 
     name: str
     made_of: tuple[Path, ...]
     build: Callable[[Buildah], str]
     lacks: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def _ours(buildah: Buildah) -> str:
@@ -54,4 +56,34 @@ IMAGES = (
         ("Python as python.org releases it: this one is Debian's, of the same minor version",),
     ),
     Image(postgres.NAME, postgres.MADE_OF, postgres.build, postgres.LACKS),
+    Image(
+        "prom/prometheus:v3.16.0",
+        monitoring.MADE_OF,
+        monitoring.prometheus,
+        monitoring.OTHERS_LACK,
+        ("prometheus",),
+    ),
+    Image(
+        "prom/node-exporter:v1.12.1",
+        monitoring.MADE_OF,
+        monitoring.node_exporter,
+        monitoring.OTHERS_LACK,
+        ("node-exporter",),
+    ),
+    Image("prom/alertmanager:v0.33.1", monitoring.MADE_OF, monitoring.alertmanager, monitoring.ALERTMANAGER_LACKS),
+    Image(
+        "prometheuscommunity/postgres-exporter:v0.19.1",
+        monitoring.MADE_OF,
+        monitoring.postgres_exporter,
+        monitoring.POSTGRES_EXPORTER_LACKS,
+    ),
+    Image(
+        "kube-state-metrics/kube-state-metrics:v2.19.1",
+        monitoring.MADE_OF,
+        monitoring.placeholder("65534", 8080, 8081),
+        monitoring.PLACEHOLDERS_LACK,
+    ),
+    Image(
+        "grafana/grafana:13.2.3", monitoring.MADE_OF, monitoring.placeholder("472", 3000), monitoring.PLACEHOLDERS_LACK
+    ),
 )

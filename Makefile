@@ -2,22 +2,24 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage lint format bench deploy-tools demo-deploy cluster cluster-comanda test-cluster test-comanda cluster-down cluster-env cluster-mark lock clean
+.PHONY: help run test test-all coverage lint format bench faults deploy-tools demo-deploy cluster cluster-comanda test-cluster test-comanda cluster-down cluster-env cluster-mark dashboards pictures lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
 # Test processes at once, and what else to hand to pytest: make test ARGS='-k money'
 WORKERS ?= auto
 ARGS ?=
+RUNS ?= 100
+KIND ?= inprocess
 # What needs neither root nor a Go toolchain nor a browser, but for whole lives of AWS accounts, which take minutes.
 CORE := not (account or go or root or cluster)
 
 help: ## List these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Start everything here: API, worker, Pix sandbox, PostgreSQL (PORT=8000 OPS_PORT=9000 SANDBOX_PORT=8001)
+run: ## Start everything here: API, worker, Pix sandbox, PostgreSQL (PORT=8000 OPS_PORT=9000 SANDBOX_PORT=8001); MONITORING=1 adds Prometheus (PROMETHEUS_PORT=9090)
 	@sh scripts/venv local
-	@exec $(PYTHON_RUN) -m comanda_local
+	@exec $(if $(filter 1,$(MONITORING)),sh scripts/with-built-monitoring) $(PYTHON_RUN) -m comanda_local
 
 test: ## The core tests: no root, no browser, no Go toolchain (ARGS='-k menu' chooses)
 	@sh scripts/venv dev
@@ -55,6 +57,10 @@ format: ## Put the code into its format
 	@sh scripts/venv dev
 	@$(PYTHON_RUN) -m ruff check --fix-only --quiet .
 	@$(PYTHON_RUN) -m ruff format .
+
+faults: ## The money under faults (RUNS=100 SEED=7 KIND=inprocess or processes); ends in what happened and what held
+	@sh scripts/venv dev
+	@exec $(PYTHON_RUN) -m tests.faults --runs $(RUNS) --kind $(KIND) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: ## Measure what the API costs (ARGS are handed on; ARGS=--help says which)
 	@sh scripts/venv dev
@@ -96,6 +102,15 @@ cluster-env: ## Print the environment in which the scripts' verbs work on it: ev
 cluster-mark: ## Let tests run on the cluster of COMANDA_TEST_KUBECONFIG, after asking
 	@sh scripts/venv dev
 	@exec $(PYTHON_RUN) -m tests.cluster mark
+
+dashboards: ## Write Grafana's dashboards into their manifests, from src/comanda_dashboards
+	@sh scripts/venv local
+	@PYTHONPATH=src $(PYTHON_RUN) -m comanda_dashboards
+
+PROMETHEUS_URL ?= http://127.0.0.1:9090
+pictures: ## Draw the dashboards from a Prometheus that runs (PROMETHEUS_URL=http://127.0.0.1:9090)
+	@sh scripts/venv dev
+	@exec $(PYTHON_RUN) -m tests.monitoring.drawing --prometheus '$(PROMETHEUS_URL)' $(ARGS)
 
 lock: ## Lock the packages anew after a change of pyproject.toml (UPGRADE=1 takes the newest)
 	@sh scripts/lock

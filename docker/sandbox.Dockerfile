@@ -1,6 +1,6 @@
 # For docker/compose.yaml alone, and never for a cluster: the Pix sandbox, and what prepares a diner to look at (secrets,
 # roles, sample menu, keys). An image of its own, so that nothing of it can get into the one that ships.
-FROM docker.io/library/python:3.13-slim-trixie AS base
+FROM docker.io/library/python:3.13.16-slim-trixie AS base
 
 FROM base AS packages
 COPY requirements/local.txt /build/

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from comanda.database.migrate import migrate
+from comanda.database.pool import Connection
 from comanda_local.postgres import EmbeddedPostgres
 from tests.running_diner import Diner, running_diner
 
@@ -56,8 +57,7 @@ def template(server: EmbeddedPostgres) -> str:
     async def make() -> None:
         connection = await asyncpg.connect(server.superuser_url)
         try:
-            await connection.execute("CREATE ROLE comanda_app NOLOGIN")
-            await connection.execute("CREATE ROLE app LOGIN PASSWORD 'app' IN ROLE comanda_app")
+            await make_users(connection)
             await connection.execute("CREATE DATABASE template_comanda")
         finally:
             await connection.close()
@@ -65,6 +65,12 @@ def template(server: EmbeddedPostgres) -> str:
 
     asyncio.run(make())
     return "template_comanda"
+
+
+async def make_users(connection: Connection) -> None:
+    """Make the role that API and worker have, and a user of it whose password is its name."""
+    await connection.execute("CREATE ROLE comanda_app NOLOGIN")
+    await connection.execute("CREATE ROLE app LOGIN PASSWORD 'app' IN ROLE comanda_app")
 
 
 def url_of(server: EmbeddedPostgres, database: str, *, user: str | None = None) -> str:

@@ -17,7 +17,7 @@ from tests.image.buildah import Buildah, buildah_in
 from tests.image.cache import CACHE
 
 DOCKERFILE = Path(__file__).parents[2] / "docker" / "Dockerfile"
-NAME = re.compile(r"^FROM (docker\.io/library/python:3\.13-slim-(trixie))\S* AS base$", re.MULTILINE)
+NAME = re.compile(r"^FROM (docker\.io/library/python:3\.13\.\d+-slim-(trixie))\S* AS base$", re.MULTILINE)
 PACKAGES = ("python3", "python3-venv", "ca-certificates", "netbase", "tzdata")
 MADE_BY = (Path(__file__), Path(debian.__file__))
 

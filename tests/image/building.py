@@ -49,12 +49,12 @@ def updated_in(folder: Path) -> Iterator[Updated]:
         buildah.run("push", "--tls-verify=false", stand_in, f"docker://{registry.host}/{repository}:{tag}")
         of_base = json.loads(registry.manifest(repository, tag))
 
-        update(clone, buildah, registry, folder)
+        update(clone, buildah, registry.host, folder)
         (first,) = registry.tags("comanda-api")
         with (clone / "src" / "comanda" / "errors.py").open("a") as file:
             file.write("\n# Another version.\n")
         git(clone, "commit", "--quiet", "--all", "--message", "A change of the code")
-        said = update(clone, buildah, registry, folder)
+        said = update(clone, buildah, registry.host, folder)
 
         (second,) = set(registry.tags("comanda-api")) - {first}
         before = json.loads(registry.manifest("comanda-api", first))
@@ -106,8 +106,12 @@ def git(clone: Path, *arguments: str) -> None:
     subprocess.run(["git", *who, *arguments], cwd=clone, check=True, capture_output=True)
 
 
-def update(clone: Path, buildah: Buildah, registry: Registry, folder: Path) -> str:
-    """Run update-api-image in a clone, with buildah alone to build."""
+def update(clone: Path, buildah: Buildah, registry: str, folder: Path) -> str:
+    """Run update-api-image in a clone, with buildah alone to build.
+
+    Args:
+        registry: HOST:PORT of where to push to. folder: for what is made on the way.
+    """
     commands = folder / "commands"
     commands.mkdir(exist_ok=True)
     for name in ("buildah", "git"):
@@ -115,7 +119,7 @@ def update(clone: Path, buildah: Buildah, registry: Registry, folder: Path) -> s
         assert where, f"{name} is not here: scripts/tools-for-tests"
         (commands / name).unlink(missing_ok=True)
         (commands / name).symlink_to(where)
-    verb = ("verb", "eks-cluster-mng.sh", "update-api-image", "--yes", "--registry", registry.host)
+    verb = ("verb", "eks-cluster-mng.sh", "update-api-image", "--yes", "--registry", registry)
     answer = subprocess.run(
         [*OWN_MOUNTS, "env", f"PATH={commands}", sys.executable, "-m", "comanda_deploy", *verb],
         cwd="/",

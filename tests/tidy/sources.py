@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src"
-PACKAGES = ("comanda", "comanda_sandbox", "comanda_local", "comanda_deploy", "comanda_testbed")
+PACKAGES = ("comanda", "comanda_dashboards", "comanda_sandbox", "comanda_local", "comanda_deploy", "comanda_testbed")
 # What is no part of the project, by name; the same as .gitignore, and git itself.
 IGNORED = {".git", ".venv", ".comanda", "__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 IGNORED_AT_ROOT = {"build", "dist"}

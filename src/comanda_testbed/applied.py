@@ -156,11 +156,21 @@ class Applied:
         Raises:
             Refusal: it is not there.
         """
+        self._named(kind, namespace, name)["metadata"].setdefault("annotations", {}).update(annotations)
+
+    def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
+        """Say how many pods a workload is to have, as `kubectl scale` does.
+
+        Raises:
+            Refusal: it is not there.
+        """
+        self._named(kind, namespace, name)["spec"]["replicas"] = replicas
+
+    def _named(self, kind: str, namespace: str, name: str) -> Json:
         group = kind.partition(".")[2]
         for key, body in self.objects.items():
             if (key[0], key[2], key[3]) == (group, namespace, name):
-                body["metadata"].setdefault("annotations", {}).update(annotations)
-                return
+                return body
         raise Refusal("NotFound", f'Error from server (NotFound): {kind} "{name}" not found', 404)
 
     def log(self, namespace: str, name: str, container: str, *, before: bool) -> str:

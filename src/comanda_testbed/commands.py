@@ -114,6 +114,9 @@ def kubectl(arguments: list[str]) -> int:
     elif options.command == "annotate":
         notes = dict(each.split("=", 1) for each in options.annotations)
         ask("PUT", "annotations", kind=options.kind, namespace=options.namespace, name=options.name, annotations=notes)
+    elif options.command == "scale":
+        asked = {name: getattr(options, name) for name in ("kind", "namespace", "name", "replicas")}
+        ask("PUT", "scale", **asked)
     elif options.command == "logs":
         asked = {name: getattr(options, name) for name in ("namespace", "name", "container")}
         lines = ask("GET", "logs", **asked, before=options.previous)["log"].splitlines()
@@ -152,6 +155,11 @@ def _kubectl_options(arguments: list[str]) -> argparse.Namespace:
     annotate.add_argument("annotations", nargs="+")
     annotate.add_argument("--overwrite", action="store_true", required=True)
     annotate.add_argument("--namespace", required=True)
+    scale = commands.add_parser("scale")
+    scale.add_argument("kind")
+    scale.add_argument("name")
+    scale.add_argument("--namespace", required=True)
+    scale.add_argument("--replicas", type=int, required=True)
     logs = commands.add_parser("logs")
     logs.add_argument("name")
     logs.add_argument("--namespace", required=True)

@@ -61,6 +61,7 @@ class Kubernetes:
                 ("GET", "rollouts"): lambda body: {"items": self.applied.rolling(body["namespace"])},
                 ("GET", "logs"): self._log,
                 ("PUT", "annotations"): self._annotate,
+                ("PUT", "scale"): self._scale,
                 ("GET", "applied"): self._find,
                 ("GET", "named"): lambda body: {"found": self.applied.named(**body)},
                 ("POST", "applied"): lambda body: {"sides": self.applied.compare(body["documents"])},
@@ -152,6 +153,10 @@ class Kubernetes:
 
     def _annotate(self, body: Json) -> Json:
         self.applied.annotate(body["kind"], body["namespace"], body["name"], body["annotations"])
+        return {}
+
+    def _scale(self, body: Json) -> Json:
+        self.applied.scale(body["kind"], body["namespace"], body["name"], body["replicas"])
         return {}
 
     def _delete(self, body: Json) -> Json:

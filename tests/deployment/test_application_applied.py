@@ -80,6 +80,22 @@ def test_what_differs_is_named_by_field_and_put_right(cluster: Account, tmp_path
     assert (live["spec"]["replicas"], live["metadata"]["annotations"]["of-somebody"]) == (2, "theirs")
 
 
+def test_what_an_autoscaler_would_leave_at_nothing_is_woken_up(cluster: Account, tmp_path: Path) -> None:
+    """As somebody leaves it who has scaled the API to 0: no field of its manifest differs."""
+    scaled = workload("Deployment", "api")
+    del scaled["spec"]["replicas"]
+    step = step_of(put(tmp_path / "api", a1=[NAMESPACE], a2=[scaled]))
+    cluster.apply([step])
+    live = cluster.bed.kubernetes.applied.objects["apps", "Deployment", "comanda", "api"]
+    live["spec"]["replicas"] = 0
+    shown = ["change Deployment comanda/api: changed by hand: spec.replicas is 0, from where no autoscaler wakes it up"]
+    assert cluster.plan([step]) == shown
+    assert cluster.apply([step]) == shown
+    assert cluster.plan([step]) == []
+    live = cluster.bed.kubernetes.applied.objects["apps", "Deployment", "comanda", "api"]
+    assert live["spec"]["replicas"] == 1
+
+
 def test_a_pod_that_does_not_start_is_named_with_its_reason(
     cluster: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

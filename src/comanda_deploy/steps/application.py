@@ -221,6 +221,9 @@ def _object_changes(facts: ApplicationFacts) -> Iterator[Change]:
             if change.do:
                 files.add(each.file)
             yield change
+        if found and _is_put_to_sleep(each, found):
+            detail = f"{BY_HAND}: spec.replicas is 0, from where no autoscaler wakes it up"
+            yield Change(Kind.CHANGE, str(each), detail, do=partial(_wake, each=each))
         if found and found.added:
             yield _left(each, found)
 
@@ -238,6 +241,16 @@ def _change(each: Object, found: Found | None, do: Callable[[Context], None]) ->
         why = BY_HAND if found.by_hand else each.file.name
         return Change(Kind.CHANGE, str(each), f"{why}: {found.differs}", mend=look, do=do)
     return None
+
+
+def _is_put_to_sleep(each: Object, found: Found) -> bool:
+    """Answer whether there is nothing of a workload whose manifest leaves it to an autoscaler how much there is.
+
+    Of one that says how many, it is a field that differs. (Kubernetes, Horizontal Pod Autoscaling: at 0 it is off.)
+    """
+    if not each.pods or "replicas" in each.body["spec"]:
+        return False
+    return bool((found.body.get("spec") or {}).get("replicas") == 0)
 
 
 def _mends(each: Object, why: str) -> Iterator[str]:
@@ -291,6 +304,11 @@ def _with_claims(facts: ApplicationFacts) -> set[str]:
 def _apply(context: Context, file: Path) -> None:
     # Not one object of it but all, client-side: by hand it is done so too, and both ways may follow each other.
     kubectl.answer_of(context, "apply", "--filename", str(file))
+
+
+def _wake(context: Context, each: Object) -> None:
+    # From one on the autoscaler sees to the rest.
+    kubectl.answer_of(context, "scale", each.resource, each.key[3], "--namespace", each.key[2], "--replicas=1")
 
 
 def _with_its_file(context: Context) -> None:

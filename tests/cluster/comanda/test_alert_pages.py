@@ -1,0 +1,315 @@
+"""Whoever is woken at night gets from the alert to the mend by its page alone: each is followed word by word.
+
+Faults that are mended together are made together: an alert waits for no other, and a night has not time for each alone.
+"""
+
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from comanda_deploy.names import API_SECRET
+from tests.cluster import facts
+from tests.cluster.comanda import account
+from tests.cluster.comanda.guests import ordering
+from tests.cluster.comanda.house import House
+from tests.cluster.comanda.pages import Page, filled
+from tests.cluster.comanda.prometheus import Prometheus
+from tests.cluster.layout import CLONE
+from tests.cluster.suite.kube import until
+from tests.monitoring.reading import alerts
+
+pytestmark = pytest.mark.needs("prometheus", "node-exporter")
+
+NOTICED_WITHIN = 150
+GONE_WITHIN = 420
+"""Windows of five minutes have to pass."""
+
+LOOKS_AT_WHAT_IS_NOT_HERE = ("cluster-autoscaler", "https://api.mercadopago.com", "stats/summary")
+"""A program that no cluster of the tests has, the world outside, and what this kubelet does not count."""
+SAYS_NO_WHERE_NOTHING_ENDED = "--previous"
+FOUND_NOTHING = 1
+"""grep's, of a look that finds what is not there while all is well."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Somebody with a shell as `infra-shell.sh` opens it, who types what a page says.
+
+    Args:
+        house: where.
+    """
+
+    house: House
+
+    def tries(self, command: str) -> "subprocess.CompletedProcess[str]":
+        """Type a command; to a verb's question the answer is yes."""
+        known = facts.environment(self.house.facts)
+        return subprocess.run(
+            ["bash", "-o", "pipefail", "-c", re.sub(r"eks-cluster-mng\.sh \S+", r"\g<0> --yes", command)],
+            env={**known, "HOME": str(Path.home()), "PATH": f"{CLONE}/infra/scripts:{known['PATH']}"},
+            cwd=CLONE,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    def types(self, command: str) -> str:
+        """Type a command that must go well; answer what it says.
+
+        Raises:
+            AssertionError: it fails.
+        """
+        done = self.tries(command)
+        assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture
+def operator(house: House) -> Operator:
+    return Operator(house)
+
+
+@pytest.fixture
+def prometheus(house: House) -> Prometheus:
+    found = Prometheus(house)
+    until("Prometheus serves", found.serves, 120)
+    return found
+
+
+def noticed(prometheus: Prometheus, *names: str) -> None:
+    """Wait until alerts are pending, or fire already."""
+    for name in names:
+        until(f"{name} is pending", lambda name=name: prometheus.state(name) != "inactive", NOTICED_WITHIN)
+
+
+def gone(prometheus: Prometheus, *names: str) -> None:
+    """Wait until nothing is left of them."""
+    for name in names:
+        until(f"{name} is gone", lambda name=name: prometheus.state(name) == "inactive", GONE_WITHIN)
+
+
+@cache
+def _tried(operator: Operator, command: str) -> "subprocess.CompletedProcess[str]":
+    return operator.tries(command)
+
+
+@pytest.mark.parametrize("alert", [alert["alert"] for alert in alerts()])
+def test_what_a_page_says_to_look_at_can_be_looked_at(
+    house: House, operator: Operator, prometheus: Prometheus, alert: str
+) -> None:
+    page = Page.of(alert)
+    [database] = house.pods("database", "comanda-db")
+    put = {
+        "NAMESPACE": "comanda-db",
+        "POD": "database-0",
+        "CONTAINER": "postgresql",
+        "NODE": database["spec"]["nodeName"],
+        "IP_OF_THE_INSTANCE": database["status"]["podIP"],
+        "JOB": "comanda-api",
+        "METRIC": "comanda_orders",
+        "ORDER_ID": "00000000-0000-4000-8000-000000000000",
+        "https://HOST": house.facts["api"],
+    }
+    if "job/NAME" in " ".join(page.commands):
+        jobs = house.kube.get("--namespace=comanda-db", "jobs")
+        put["NAME"] = jobs[-1]["metadata"]["name"]
+    for query in page.queries:
+        prometheus.query(filled(query, put))
+    for command in page.commands:
+        if any(word in command for word in LOOKS_AT_WHAT_IS_NOT_HERE):
+            continue
+        done = _tried(operator, filled(command, put))
+        if "| grep" in command and done.returncode == FOUND_NOTHING and not done.stderr:
+            continue
+        if SAYS_NO_WHERE_NOTHING_ENDED in command and "previous terminated container" in done.stderr:
+            continue
+        assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-600:]}\n{done.stderr[-600:]}"
+
+
+@pytest.mark.takes(420)
+def test_monitoring_that_was_broken_by_hand_is_put_back(
+    house: House, operator: Operator, prometheus: Prometheus
+) -> None:
+    names = ("ConfigReloadFailed", "TargetDown", "TargetAbsent", "AlertmanagerCannotNotify")
+    monitoring = "--namespace=monitoring"
+    broken = json.dumps({"data": {"of-the-tests.yml": "groups: [{name: of-the-tests, rules: [{record: nothing}]}]"}})
+    house.kube(monitoring, "patch", "configmap", "prometheus-rules", f"--patch={broken}")
+    house.kube("delete", "clusterrolebinding", "prometheus")
+    house.kube(monitoring, "delete", "deployment", "alertmanager")
+    noticed(prometheus, *names)
+    assert "of-the-tests.yml" in operator.types(
+        next(each for each in Page.of("ConfigReloadFailed").commands if "=prometheus" in each)
+    ), "the log names the file"
+    page = Page.of("TargetDown")
+    can = page.mend("kubectl auth can-i get nodes/metrics --as system:serviceaccount:monitoring:prometheus")
+    assert operator.tries(can).stdout.strip() == "no"
+    assert prometheus.value('count(up{job="alertmanager"})') is None
+    for name in names:
+        mend = Page.of(name).mend("eks-cluster-mng.sh deploy-monitoring")
+    operator.types(mend)
+    assert operator.types(can).strip() == "yes"
+    gone(prometheus, *names)
+
+
+@contextmanager
+def _somebody_locks_the_orders(house: House) -> Iterator[None]:
+    """Somebody who works on the living database, and goes for a coffee in the middle of it."""
+    statement = "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(400)"
+    codes = (0, 1, 2, 3)
+    thread = threading.Thread(target=lambda: house.verb("db-connect", "--write", "-c", statement, codes=codes))
+    thread.start()
+    try:
+        held = "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'AccessExclusiveLock'"
+        until("the lock is held", lambda: house.psql(held) != "0", 30)
+        yield
+    finally:
+        ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE orders%'"
+        house.psql(ends)
+        thread.join()
+
+
+@pytest.mark.takes(500)
+def test_a_session_that_holds_up_all_others_is_found_and_ended(
+    house: House, operator: Operator, prometheus: Prometheus
+) -> None:
+    names = ("DatabasePoolExhausted", "GuestsCannotOrder", "GuestsGetErrors")
+    page = Page.of("DatabasePoolExhausted")
+    with ordering(house, guests=24, patient=True) as guests:
+        with _somebody_locks_the_orders(house):
+            noticed(prometheus, *names)
+            [look] = page.commands
+            assert "LOCK TABLE orders" in operator.types(look)
+            root = page.mend(
+                "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+            )
+            waiting = operator.types(f'eks-cluster-mng.sh db-connect --csv -c "{root}"')
+            pids = set(re.findall(r"\d+", waiting))
+            blocked = set(re.findall(r"^(\d+),", waiting, re.MULTILINE))
+            [holder] = pids - blocked
+            ends = page.mend("SELECT pg_terminate_backend(PID)", PID=holder)
+            operator.types(f'eks-cluster-mng.sh db-connect --write -c "{ends}"')
+            guests.wait_for_served(24)
+        gone(prometheus, *names)
+    guests.balance()
+
+
+@pytest.mark.takes(500)
+def test_a_token_that_is_worth_nothing_is_replaced_by_one_that_is(
+    house: House, operator: Operator, prometheus: Prometheus
+) -> None:
+    names = ("ProviderDeniesUs", "GuestsCannotPay")
+    page = Page.of("ProviderDeniesUs")
+    manager = account.client(house.facts, "secretsmanager")
+    entry = json.loads(manager.get_secret_value(SecretId=API_SECRET)["SecretString"])
+    entry["MERCADO_PAGO_ACCESS_TOKEN"] += "-revoked"
+    manager.put_secret_value(SecretId=API_SECRET, SecretString=json.dumps(entry))
+    with ordering(house, guests=4, patient=True) as guests:
+        noticed(prometheus, *names)
+        page.mend("eks-cluster-mng.sh rotate-secrets mercado-pago")
+        house.verb(
+            "rotate-secrets",
+            "mercado-pago",
+            MERCADO_PAGO_ACCESS_TOKEN=house.facts["sandbox_token"],
+            MERCADO_PAGO_WEBHOOK_SECRET="",
+        )
+        guests.wait_for_served(8, 240)
+        gone(prometheus, *names)
+    guests.balance()
+
+
+@pytest.mark.takes(420)
+def test_backups_that_do_not_come_come_again(house: House, operator: Operator, prometheus: Prometheus) -> None:
+    database = "--namespace=comanda-db"
+    suspended = json.dumps({"spec": {"suspend": True}})
+    house.kube(database, "patch", "cronjob", "database-backup", f"--patch={suspended}")
+    house.kube(database, "delete", "rolebinding", "database-backup")
+    house.verb("db-backup", codes=(1,))
+    kept = house.kube.get("--namespace=comanda", "configmap", "comanda-operations")["data"]
+    report = {**json.loads(kept["backup.json"]), "newest": "2026-01-01T00:00:00Z"}
+    old = json.dumps({"data": {"backup.json": json.dumps(report)}})
+    house.kube("--namespace=comanda", "patch", "configmap", "comanda-operations", f"--patch={old}")
+    noticed(prometheus, "BackupFailed", "BackupTooOld")
+    page = Page.of("BackupTooOld")
+    assert re.search(r"cronjob.*database-backup\s.*\sTrue\s", operator.types(page.commands[0]))
+    operator.types(
+        page.mend('kubectl patch cronjob database-backup --namespace comanda-db --patch \'{"spec":{"suspend":false}}\'')
+    )
+    assert "forbidden" in operator.types(Page.of("BackupFailed").commands[0])
+    operator.types(Page.of("BackupFailed").mend("eks-cluster-mng.sh deploy-database"))
+    operator.types(page.mend("eks-cluster-mng.sh db-backup"))
+    gone(prometheus, "BackupFailed", "BackupTooOld")
+
+
+@pytest.mark.takes(420)
+def test_what_staff_must_look_at_is_found_and_done(house: House, operator: Operator, prometheus: Prometheus) -> None:
+    """A kitchen that stands still, an amount that is another, and money that does not go back."""
+    names = ("KitchenStandsStill", "KitchenFallsBehind", "PaymentsToReview", "RefundOverdue", "WebhooksRejected")
+    orders = [house.order() for _ in range(5)]
+    for order in orders:
+        house.pay(order)
+    for order in orders:
+        house.until_status(order, "paid")
+    house.psql(f"UPDATE orders SET paid_at = now() - interval '40 min' WHERE id = '{orders[0]['id']}'")
+    fault = {"fault": "wrong_amount", "times": None, "match": {"status": "approved"}}
+    house.call("POST", "/_sandbox/faults", fault, at="sandbox")
+    house.call("POST", "/_sandbox/faults", {"fault": "refund_in_process", "times": None}, at="sandbox")
+    wrong = house.order()
+    house.pay(wrong)
+    until("it is to be looked at", lambda: house.psql("SELECT count(*) FROM payments WHERE review IS NOT NULL"), 60)
+    for _ in range(12):
+        house.call("POST", "/v1/webhooks/mercado-pago?data.id=1&type=payment", {})
+    house.call("DELETE", "/_sandbox/faults", at="sandbox")
+    house.psql("UPDATE refunds SET created_at = created_at - interval '1 h' WHERE status <> 'approved'")
+    noticed(prometheus, *names)
+    assert orders[0]["id"] in operator.types(Page.of("KitchenFallsBehind").commands[0])
+    assert wrong["id"] in operator.types(Page.of("PaymentsToReview").commands[0])
+    print(operator.types(Page.of("RefundOverdue").commands[0]))
+    print(operator.types(Page.of("WebhooksRejected").commands[0])[:400])
+
+
+@pytest.mark.takes(300)
+def test_an_api_that_somebody_took_away_is_put_back(house: House, operator: Operator, prometheus: Prometheus) -> None:
+    house.kube("--namespace=comanda", "scale", "deployment/comanda-api", "--replicas=0")
+    noticed(prometheus, "ApiDown")
+    operator.types(Page.of("ApiDown").mend("eks-cluster-mng.sh deploy-api"))
+    gone(prometheus, "ApiDown")
+    with ordering(house) as guests:
+        guests.wait_for_served(4)
+    guests.were_all_served()
+
+
+@pytest.mark.takes(300)
+def test_sessions_that_nobody_needs_are_ended(house: House, operator: Operator, prometheus: Prometheus) -> None:
+    name = "DatabaseConnectionsNearlyUsedUp"
+    opened = (
+        "import asyncio, asyncpg, os\n"
+        "async def main():\n"
+        "    kept = [await asyncpg.connect(os.environ['DATABASE_URL'], server_settings={'application_name': 'forgot'})"
+        " for _ in range(150)]\n"
+        "    await asyncio.sleep(300)\n"
+        "asyncio.run(main())\n"
+    )
+    command = ("exec", "--stdin", "deployment/comanda-worker", "--container=worker", "--", "python", "-")
+    thread = threading.Thread(target=lambda: house.kube("--namespace=comanda", *command, stdin=opened, check=False))
+    thread.start()
+    try:
+        noticed(prometheus, name)
+        page = Page.of(name)
+        assert re.search(r"\| forgot +\|", operator.types(page.commands[0]))
+        ends = page.mend("SELECT pg_terminate_backend(PID)")
+        every = ends.replace("(PID)", "(pid) FROM pg_stat_activity WHERE application_name = 'forgot'")
+        operator.types(f'eks-cluster-mng.sh db-connect --write -c "{every}"')
+        gone(prometheus, name)
+    finally:
+        house.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'forgot'")
+        thread.join()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,10 @@ _numbers = count(1)
 # Tests bring their own of everything; what the machine's owner has set for real must not reach them.
 for _name in ("DATABASE_URL", "MIGRATION_DATABASE_URL", "KUBECONFIG", "AWS_PROFILE", "AWS_ACCESS_KEY_ID"):
     os.environ.pop(_name, None)
+
+# A shell that runs us in the background has us ignore Ctrl-C, and what tests start would ignore it too, for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from comanda_local.postgres import EmbeddedPostgres
 from tests.conftest import url_of
 from tests.faults import processes
-from tests.faults.invariants import HELD
+from tests.faults.invariants import INVARIANTS
 from tests.faults.kinds import ALL
 from tests.faults.many import Tally, folder, many, prepare, server
 from tests.faults.run import Result, one_run
@@ -25,6 +25,8 @@ from tests.faults.world import Stage
 RATE = 0.02
 SHRINKS_AT_MOST = 60
 SAYS_EACH = 10
+BEFORE, LAST = 10, 80
+"""How many steps of a failing run are shown before its first fault, and how many in all."""
 
 
 def main() -> int:
@@ -36,6 +38,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--kind", choices=("inprocess", "processes"), default="inprocess")
     parser.add_argument("--only", default="", help="one run, by its whole seed, with its steps")
+    parser.add_argument(
+        "--faults",
+        type=lambda text: frozenset(map(int, filter(None, text.split(",")))),
+        help="with --only: none but those of its faults, by their numbers: 3,17",
+    )
     options = parser.parse_args()
     seed = options.seed or str(secrets.randbelow(2**32))
     if options.kind == "processes":
@@ -47,7 +54,7 @@ def main() -> int:
         names = [f"faults{number}" for number in range(1 if options.only else options.jobs)]
         asyncio.run(prepare(running, names))
         if options.only:
-            return asyncio.run(one(running, names[0], options.only, options.rate))
+            return asyncio.run(one(running, names[0], options.only, options.rate, options.faults))
         print(f"faults: {options.runs} runs, seed {seed}, {options.jobs} at once", flush=True)
         tally, seconds = many(running, names, options.runs, seed, options.rate)
         table(tally, seconds)
@@ -60,9 +67,9 @@ def main() -> int:
 def table(tally: Tally, seconds: float) -> None:
     """Print what was injected and what held."""
     counted(ALL, tally.faults)
-    print("held in all runs:" if not tally.failed else f"held in all but {len(tally.failed)} runs:")
-    for name in HELD:
-        print(f"  {name}")
+    print(f"{'what must hold':48} held, of {tally.runs} runs")
+    for name in INVARIANTS:
+        print(f"{name:48} {tally.held[name]:10}")
     print(f"\n{tally.runs} runs, {tally.steps} steps, {seconds:.0f} s; {len(tally.failed)} failed")
     said = f"; these were not: {', '.join(tally.diverged)}" if tally.diverged else ""
     print(f"{tally.compared} of them done twice and compared step by step{said}", flush=True)
@@ -99,10 +106,12 @@ def counted(names: Iterable[str], faults: Counter[str]) -> None:
     print(f"{'all':42} {sum(faults.values()):10}\n")
 
 
-async def one(running: EmbeddedPostgres, name: str, seed: str, rate: float) -> int:
-    """Do one run and say all of it."""
+async def one(
+    running: EmbeddedPostgres, name: str, seed: str, rate: float, allowed: frozenset[int] | None = None
+) -> int:
+    """Do one run, with all of its faults or with those, and say all of it."""
     async with Stage(url_of(running, name), url_of(running, name, user="app")) as stage:
-        result = await one_run(stage, seed, rate=rate)
+        result = await one_run(stage, seed, rate=rate, allowed=allowed)
     print("\n".join(result.log))
     print(f"{seed}: digest {result.digest}, {result.steps} steps, {result.drawn} faults drawn")
     print(result.failure or "all held")
@@ -115,11 +124,14 @@ async def explain(running: EmbeddedPostgres, name: str, result: Result, rate: fl
     async with Stage(url_of(running, name), url_of(running, name, user="app")) as stage:
         shortest, tries = await shrunk(stage, result, rate)
     print(f"with {len(shortest[0])} of {result.drawn} faults, after {tries} tries:")
-    for line in shortest[1].log:
-        if "!" in line:
-            print(f"  {line}")
+    steps = shortest[1].log
+    first = next((number for number, line in enumerate(steps) if "!" in line), len(steps))
+    shown = steps[max(0, first - BEFORE) :] if first < len(steps) else steps[-LAST:]
+    for line in shown if len(shown) <= LAST else [*shown[: LAST // 2], "…", *shown[-LAST // 2 :]]:
+        print(f"  {line}")
     print(f"  {shortest[1].failure}")
-    print(f"again: make faults ARGS='--only {result.seed}'", flush=True)
+    only = f" --faults {','.join(map(str, sorted(shortest[0])))}" if len(shortest[0]) < result.drawn else ""
+    print(f"again: make faults ARGS='--only {result.seed} --rate {rate}{only}'", flush=True)
 
 
 async def shrunk(stage: Stage, result: Result, rate: float) -> tuple[tuple[frozenset[int], Result], int]:

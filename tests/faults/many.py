@@ -34,6 +34,7 @@ class Tally:
     compared: int = 0
     diverged: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
     failed: list[Result] = field(default_factory=list)
 
     def add(self, result: Result, again: str) -> None:
@@ -41,6 +42,7 @@ class Tally:
         self.runs += 1
         self.steps += result.steps
         self.faults += result.faults
+        self.held.update(result.held)
         if result.failure:
             self.failed.append(result)
         if again:

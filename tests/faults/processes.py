@@ -96,7 +96,7 @@ class Processes:
         self.server = EmbeddedPostgres(self._folder / "data", settings={"max_connections": 200})
         self.server.start()
         await self._database()
-        ports = free_ports(5)
+        ports = free_ports(7)
         sandbox_url = f"http://127.0.0.1:{ports[4]}"
         given = environment(self.url, None, MERCADO_PAGO_BASE_URL=sandbox_url, MERCADO_PAGO_ACCESS_TOKEN=TOKEN)
         self.apis = [
@@ -112,7 +112,7 @@ class Processes:
             Program(
                 f"worker{number}",
                 ["-m", "comanda", "worker"],
-                given | {"OPS_PORT": str(free_ports(1)[0])},
+                given | {"OPS_PORT": str(ports[5 + number])},
                 self._folder,
             )
             for number in (0, 1)
@@ -417,11 +417,14 @@ async def _decided(house: Processes, orders: set[str]) -> None:
         connection = await asyncpg.connect(house.owner_url, timeout=20)
         try:
             rows = await connection.fetch(UNDECIDED, list(orders))
+            unhandled = await connection.fetchval("SELECT count(*) FROM webhook_events WHERE status <> 'handled'")
         finally:
             await connection.close()
         ledger = (await house.provider("GET", "/_sandbox/payments")).body["payments"] if rows else []
         charged = {each["external_reference"] for each in ledger}
         left = [row["order_id"] for row in rows if not row["never_charged"] or row["order_id"] in charged]
+        if unhandled:
+            left.append(f"{unhandled} webhooks")
         if not left:
             return
         assert time.monotonic() < deadline, f"undecided: {', '.join(left)}"

@@ -24,6 +24,7 @@ class Result:
 
     Args:
         drawn: how many faults the dice would have had. failure: "" if all held.
+        held: by name, which invariants did; none of a run that did not come to its end.
     """
 
     seed: str
@@ -31,6 +32,7 @@ class Result:
     steps: int = 0
     drawn: int = 0
     failure: str = ""
+    held: frozenset[str] = frozenset()
     faults: Counter[str] = field(default_factory=Counter)
     log: list[str] = field(default_factory=list)
 
@@ -50,7 +52,9 @@ async def one_run(stage: Stage, seed: str, *, rate: float, allowed: frozenset[in
             try:
                 await _happen(world)
                 await _settle(world)
-                await invariants.check(world)
+                broken = await invariants.broken(world)
+                result.held = frozenset(invariants.INVARIANTS) - broken.keys()
+                result.failure = "; ".join(broken.values())
             except AssertionError as error:
                 result.failure = str(error) or traceback.format_exc(limit=-2)
             except Exception:

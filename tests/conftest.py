@@ -22,9 +22,11 @@ _numbers = count(1)
 for _name in ("DATABASE_URL", "MIGRATION_DATABASE_URL", "KUBECONFIG", "AWS_PROFILE", "AWS_ACCESS_KEY_ID"):
     os.environ.pop(_name, None)
 
-# A shell that runs us in the background has us ignore Ctrl-C, and what tests start would ignore it too, for ever.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that runs us in the background has us ignore Ctrl-C, and nohup hang-ups. What tests start would inherit that,
+# for good: it would not end, and a shell could not even trap it (POSIX, Shell & Utilities, 2.15 trap).
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def pytest_report_header() -> str:

@@ -14,8 +14,9 @@ from tests.cluster.comanda.house import House
 from tests.cluster.comanda.releases import clone_in, image_before
 from tests.manifests.reading import documents
 
-STEPS = {"database": ("comanda-db",), "api": ("comanda",)}
-FOLDERS = ("db", "api")
+STEPS = {"database": "db", "api": "api"}
+"""The steps, and of which folder their manifests are."""
+NAMESPACES = ("comanda-db", "comanda")
 BEFORE = "88c3d299dee77c696acd6294ef57b704a1d5889f"
 """The version before this one: what was on main when this one was begun."""
 
@@ -29,12 +30,14 @@ def test_the_version_before_is_installed_from_nothing_and_brought_to_this_one_an
     this, before = clone.named(), image_before(house, BEFORE)
     _remove(house)
     clone.name(before)
-    for step, namespaces in STEPS.items():
+    for step, folder in STEPS.items():
         said = house.deploy("step", step, "--yes", clone=clone.folder)
         for each in documents():
-            if each.namespace in namespaces:
+            if each.namespace in NAMESPACES and each.file.parent.name == folder:
                 assert f"+ create  {each.kind} {each.namespace}/{each.name}: " in said, said
         assert "Done: " in said, said
+    # What Prometheus has in their namespaces went with them.
+    house.deploy("step", "monitoring", "--yes", clone=clone.folder)
     house.opened()
     house.at_rest()
     known = set(_applied(house))
@@ -64,10 +67,9 @@ def _remove(house: House) -> None:
     volume = claim["spec"]["volumeName"]
     # As shipped the disk would be kept. Nobody needs this one.
     kube("patch", "persistentvolume", volume, '--patch={"spec":{"persistentVolumeReclaimPolicy":"Delete"}}')
-    for names in STEPS.values():
-        kube("delete", "namespace", *names, "--timeout=180s")
+    kube("delete", "namespace", *NAMESPACES, "--timeout=180s")
     kube("wait", "--for=delete", f"persistentvolume/{volume}", "--timeout=60s")
-    outside = [each for each in documents() if not each.namespace and each.file.parent.name in FOLDERS]
+    outside = [each for each in documents() if not each.namespace and each.file.parent.name in STEPS.values()]
     for each in outside:
         if each.kind == "Namespace":
             continue

@@ -12,6 +12,7 @@ from tests.cluster.comanda import figures
 from tests.cluster.comanda.guests import ordering
 from tests.cluster.comanda.house import House
 from tests.cluster.comanda.releases import clone_in, image_before
+from tests.cluster.comanda.test_backups import CONTENTS
 from tests.manifests.reading import documents
 
 STEPS = {"database": "db", "api": "api"}
@@ -67,6 +68,15 @@ def _remove(house: House) -> None:
     volume = claim["spec"]["volumeName"]
     # As shipped the disk would be kept. Nobody needs this one.
     kube("patch", "persistentvolume", volume, '--patch={"spec":{"persistentVolumeReclaimPolicy":"Delete"}}')
+    # Its backups go too: db-restore would ask of which disk one is meant, after a disk that was begun empty.
+    for content in kube.get(CONTENTS):
+        kube(
+            "patch",
+            CONTENTS,
+            content["metadata"]["name"],
+            "--type=merge",
+            '--patch={"spec":{"deletionPolicy":"Delete"}}',
+        )
     kube("delete", "namespace", *NAMESPACES, "--timeout=180s")
     kube("wait", "--for=delete", f"persistentvolume/{volume}", "--timeout=60s")
     outside = [each for each in documents() if not each.namespace and each.file.parent.name in STEPS.values()]

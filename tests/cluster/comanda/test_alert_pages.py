@@ -189,15 +189,17 @@ def test_a_session_that_holds_up_all_others_is_found_and_ended(
             noticed(prometheus, *names)
             [look] = page.commands
             assert "LOCK TABLE orders" in operator.types(look)
-            root = page.mend(
+            waits = (
                 "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
             )
-            waiting = operator.types(f'eks-cluster-mng.sh db-connect --csv -c "{root}"')
+            waiting = operator.types(
+                page.mend(f'eks-cluster-mng.sh db-connect -c "{waits}"').replace(" -c", " --csv -c")
+            )
             pids = set(re.findall(r"\d+", waiting))
             blocked = set(re.findall(r"^(\d+),", waiting, re.MULTILINE))
             [holder] = pids - blocked
-            ends = page.mend("SELECT pg_terminate_backend(PID)", PID=holder)
-            operator.types(f'eks-cluster-mng.sh db-connect --write -c "{ends}"')
+            ends = 'eks-cluster-mng.sh db-connect --write -c "SET ROLE NONE; SELECT pg_terminate_backend(PID)"'
+            operator.types(page.mend(ends, PID=holder))
             guests.wait_for_served(24)
         gone(prometheus, *names)
     guests.balance()
@@ -330,9 +332,8 @@ def test_sessions_that_nobody_needs_are_ended(house: House, operator: Operator, 
         noticed(prometheus, name)
         page = Page.of(name)
         assert re.search(r"\| forgot +\|", operator.types(page.commands[0]))
-        ends = page.mend("SELECT pg_terminate_backend(PID)")
-        every = ends.replace("(PID)", "(pid) FROM pg_stat_activity WHERE application_name = 'forgot'")
-        operator.types(f'eks-cluster-mng.sh db-connect --write -c "{every}"')
+        ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'NAME'"
+        operator.types(page.mend(f'eks-cluster-mng.sh db-connect --write -c "SET ROLE NONE; {ends}"', NAME="forgot"))
         gone(prometheus, name)
     finally:
         house.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'forgot'")

@@ -39,7 +39,7 @@ FOUND_NOTHING = 1
 """grep's, of a look that finds what is not there while all is well."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operator:
     """Somebody with a shell as `infra-shell.sh` opens it, who types what a page says.
 
@@ -74,7 +74,7 @@ class Operator:
         return done.stdout
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def operator(house: House) -> Operator:
     return Operator(house)
 
@@ -142,12 +142,13 @@ def test_monitoring_that_was_broken_by_hand_is_put_back(
 ) -> None:
     names = ("ConfigReloadFailed", "TargetDown", "TargetAbsent", "AlertmanagerCannotNotify")
     monitoring = "--namespace=monitoring"
-    broken = json.dumps({"data": {"of-the-tests.yml": "groups: [{name: of-the-tests, rules: [{record: nothing}]}]"}})
+    file = sorted(house.kube.get(monitoring, "configmap", "prometheus-rules")["data"])[0]
+    broken = json.dumps({"data": {file: "groups: [{name: of-the-tests, rules: [{record: nothing}]}]"}})
     house.kube(monitoring, "patch", "configmap", "prometheus-rules", f"--patch={broken}")
-    house.kube("delete", "clusterrolebinding", "prometheus")
+    house.kube("delete", "clusterrolebinding", "comanda-prometheus")
     house.kube(monitoring, "delete", "deployment", "alertmanager")
     noticed(prometheus, *names)
-    assert "of-the-tests.yml" in operator.types(
+    assert file in operator.types(
         next(each for each in Page.of("ConfigReloadFailed").commands if "=prometheus" in each)
     ), "the log names the file"
     page = Page.of("TargetDown")
@@ -182,11 +183,11 @@ def _somebody_locks_the_orders(house: House) -> Iterator[None]:
 def test_a_session_that_holds_up_all_others_is_found_and_ended(
     house: House, operator: Operator, prometheus: Prometheus
 ) -> None:
-    names = ("DatabasePoolExhausted", "GuestsCannotOrder", "GuestsGetErrors")
-    page = Page.of("DatabasePoolExhausted")
+    name = "DatabasePoolExhausted"
+    page = Page.of(name)
     with ordering(house, guests=24, patient=True) as guests:
         with _somebody_locks_the_orders(house):
-            noticed(prometheus, *names)
+            noticed(prometheus, name)
             [look] = page.commands
             assert "LOCK TABLE orders" in operator.types(look)
             waits = (
@@ -201,7 +202,7 @@ def test_a_session_that_holds_up_all_others_is_found_and_ended(
             ends = 'eks-cluster-mng.sh db-connect --write -c "SET ROLE NONE; SELECT pg_terminate_backend(PID)"'
             operator.types(page.mend(ends, PID=holder))
             guests.wait_for_served(24)
-        gone(prometheus, *names)
+        gone(prometheus, name)
     guests.balance()
 
 

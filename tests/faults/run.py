@@ -51,7 +51,7 @@ async def one_run(stage: Stage, seed: str, *, rate: float, allowed: frozenset[in
             loop.set_task_factory(world.conductor.factory)
             try:
                 await _happen(world)
-                await _settle(world)
+                await settle(world)
                 broken = await invariants.broken(world)
                 result.held = frozenset(invariants.INVARIANTS) - broken.keys()
                 result.failure = "; ".join(broken.values())
@@ -93,7 +93,7 @@ async def _happen(world: World) -> None:
         raise AssertionError("somebody met what nobody should")
 
 
-async def _settle(world: World) -> None:
+async def settle(world: World) -> None:
     """Let time pass without faults until nothing is due, as far as it may take."""
     world.sandbox.clear_faults()
     world.conductor.let_go()

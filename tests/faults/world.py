@@ -155,11 +155,13 @@ class Stage:
 
     Args:
         owner_url: the database, as its owner. url: the same, as the API's user.
+        overrides: settings by variable name.
     """
 
-    def __init__(self, owner_url: str, url: str) -> None:
+    def __init__(self, owner_url: str, url: str, **overrides: object) -> None:
         self._owner_url = owner_url
         self._url = url
+        self._overrides = overrides
         self._keys: dict[Role, str] = {}
 
     async def __aenter__(self) -> "Stage":
@@ -188,6 +190,7 @@ class Stage:
             "PUBLIC_URL": PUBLIC_URL,
             "RATE_LIMIT_EXEMPT": "127.0.0.0/8",
             **PATIENT,
+            **self._overrides,
         }
         self._settings = read_settings({name: str(value) for name, value in environment.items()})
         self._pods = [InProcessPod(f"pod{number}", self._settings) for number in range(1, PODS + 1)]

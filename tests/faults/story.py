@@ -19,7 +19,7 @@ from comanda_sandbox.payments import Refund
 from tests.faults import invariants
 from tests.faults.kinds import AT_PROVIDER, CALLS, WEBHOOKS
 from tests.faults.outside import Order, Outside
-from tests.faults.people import BACK, FORWARD
+from tests.faults.people import BACK, COOKED, FORWARD
 from tests.faults.run import settle
 from tests.faults.world import PODS, Stage, seeded_entropy
 
@@ -83,7 +83,11 @@ class Story(RuleBasedStateMachine):
         self._holds = True
         self._opened = AsyncExitStack()
         self._opened.enter_context(seeded_entropy(seed))
-        self._world = runner.run(self._opened.enter_async_context(stage.world(seed, rate=0)))
+        try:
+            self._world = runner.run(self._opened.enter_async_context(stage.world(seed, rate=0)))
+        except BaseException:
+            runner.run(self._opened.aclose())
+            raise
         self._outside = Outside(self._world, seen)
         self._products = [product["id"] for product in self._world.products[:PRODUCTS]]
         self._asked: list[tuple[Order, dict[str, Any], str]] = []
@@ -158,6 +162,12 @@ class Story(RuleBasedStateMachine):
         ways = {"on": FORWARD.get(seen, "ready"), "back": BACK.get(seen, "paid")}
         for each in wanted:
             self._run(self._outside.step(order, ways.get(each, each)))
+
+    @rule(order=orders, steps=st.integers(1, 3))
+    def an_order_is_cooked(self, order: Order, steps: int) -> None:
+        """Move an order on, up to its being picked up, if it is paid."""
+        for _ in range(steps if order.status in COOKED else 0):
+            self._run(self._outside.step(order, FORWARD.get(order.status, order.status)))
 
     @rule(order=orders, line=st.none() | st.tuples(st.integers(0, 1), st.integers(1, 3)))
     def money_is_given_back(self, order: Order, line: tuple[int, int] | None) -> None:

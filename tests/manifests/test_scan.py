@@ -90,5 +90,6 @@ def test_each_exception_has_its_reason() -> None:
 def test_no_manifest_tells_the_scanner_to_look_away() -> None:
     for folder in (DEPLOYMENT, OVERLAYS, CLONE / "docker"):
         for file in folder.rglob("*"):
-            if file.is_file():
+            # What Python has compiled of a script there is none.
+            if file.is_file() and "__pycache__" not in file.parts:
                 assert "checkov" not in file.read_text(encoding="utf-8"), file

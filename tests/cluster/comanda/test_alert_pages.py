@@ -173,7 +173,7 @@ def test_monitoring_that_was_broken_by_hand_is_put_back(
 @contextmanager
 def _somebody_locks_the_orders(house: House) -> Iterator[None]:
     """Somebody who works on the living database, and goes for a coffee in the middle of it."""
-    statement = "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(400)"
+    statement = "DO $$ BEGIN LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; PERFORM pg_sleep(400); END $$"
     codes = (0, 1, 2, 3)
     thread = threading.Thread(target=lambda: house.verb("db-connect", "--write", "-c", statement, codes=codes))
     thread.start()
@@ -182,7 +182,7 @@ def _somebody_locks_the_orders(house: House) -> Iterator[None]:
         until("the lock is held", lambda: house.psql(held) != "0", 30)
         yield
     finally:
-        ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE orders%'"
+        ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO % LOCK TABLE orders%'"
         house.psql(ends)
         thread.join()
 
@@ -207,7 +207,7 @@ def test_a_session_that_holds_up_all_others_is_found_and_ended(
             pids = set(re.findall(r"\d+", waiting))
             blocked = set(re.findall(r"^(\d+),", waiting, re.MULTILINE))
             [holder] = pids - blocked
-            ends = 'eks-cluster-mng.sh db-connect --write -c "SET ROLE NONE; SELECT pg_terminate_backend(PID)"'
+            ends = 'eks-cluster-mng.sh db-connect -c "SET ROLE NONE; SELECT pg_terminate_backend(PID)"'
             operator.types(page.mend(ends, PID=holder))
             guests.wait_for_served(24)
         gone(prometheus, name)

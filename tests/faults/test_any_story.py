@@ -72,4 +72,4 @@ def test_it_finds_a_charge_that_is_made_twice(
 ) -> None:
     monkeypatch.setattr(MercadoPago, "create_pix", with_a_key_of_its_own)
     with pytest.raises(AssertionError, match="was charged for 2 times"):
-        tell(owner_url, database_url, number=30, steps=STEPS, dice=9, shrink=False)
+        tell(owner_url, database_url, number=100, steps=STEPS, dice=9, shrink=False)

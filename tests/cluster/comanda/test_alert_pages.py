@@ -270,30 +270,3 @@ def test_an_api_that_somebody_took_away_is_put_back(house: House, operator: Oper
     with ordering(house) as guests:
         guests.wait_for_served(4)
     guests.were_all_served()
-
-
-@pytest.mark.pages
-def test_sessions_that_nobody_needs_are_ended(house: House, operator: Operator, prometheus: Prometheus) -> None:
-    name = "DatabaseConnectionsNearlyUsedUp"
-    opened = (
-        "import asyncio, asyncpg, os\n"
-        "async def main():\n"
-        "    kept = [await asyncpg.connect(os.environ['DATABASE_URL'], server_settings={'application_name': 'forgot'})"
-        " for _ in range(150)]\n"
-        "    while not kept[-1].is_closed():\n"
-        "        await asyncio.sleep(1)\n"
-        "asyncio.run(main())\n"
-    )
-    command = ("exec", "--stdin", "deployment/comanda-worker", "--container=worker", "--", "python", "-")
-    thread = threading.Thread(target=lambda: house.kube("--namespace=comanda", *command, stdin=opened, check=False))
-    thread.start()
-    try:
-        noticed(prometheus, name)
-        page = Page.of(name)
-        assert re.search(r"\| forgot +\|", operator.types(page.commands[0]))
-        ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'NAME'"
-        operator.types(page.mend(f'eks-cluster-mng.sh db-connect --write -c "SET ROLE NONE; {ends}"', NAME="forgot"))
-        gone(prometheus, name)
-    finally:
-        house.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'forgot'")
-        thread.join()

@@ -15,9 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from comanda_deploy.names import API_SECRET
 from tests.cluster import facts
-from tests.cluster.comanda import account
 from tests.cluster.comanda.guests import ordering
 from tests.cluster.comanda.house import House
 from tests.cluster.comanda.pages import Page, filled
@@ -211,30 +209,6 @@ def test_a_session_that_holds_up_all_others_is_found_and_ended(
             operator.types(page.mend(ends, PID=holder))
             guests.wait_for_served(24)
         gone(prometheus, name)
-    guests.balance()
-
-
-@pytest.mark.pages
-def test_a_token_that_is_worth_nothing_is_replaced_by_one_that_is(
-    house: House, operator: Operator, prometheus: Prometheus
-) -> None:
-    names = ("ProviderDeniesUs", "GuestsCannotPay")
-    page = Page.of("ProviderDeniesUs")
-    manager = account.client(house.facts, "secretsmanager")
-    entry = json.loads(manager.get_secret_value(SecretId=API_SECRET)["SecretString"])
-    entry["MERCADO_PAGO_ACCESS_TOKEN"] += "-revoked"
-    manager.put_secret_value(SecretId=API_SECRET, SecretString=json.dumps(entry))
-    with ordering(house, guests=4, patient=True) as guests:
-        noticed(prometheus, *names)
-        page.mend("eks-cluster-mng.sh rotate-secrets mercado-pago")
-        house.verb(
-            "rotate-secrets",
-            "mercado-pago",
-            MERCADO_PAGO_ACCESS_TOKEN=house.facts["sandbox_token"],
-            MERCADO_PAGO_WEBHOOK_SECRET="",
-        )
-        guests.wait_for_served(8, 240)
-        gone(prometheus, *names)
     guests.balance()
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.comanda.house import House
+from tests.cluster.comanda.prometheus import Prometheus
 from tests.cluster.comanda.wanted import PARTS
+from tests.cluster.suite.kube import until
 
 HERE = Path(__file__).parent
 
@@ -24,4 +26,12 @@ def house() -> House:
     """Comanda, as `make cluster-comanda` put it there, at rest."""
     found = House.standing()
     found.at_rest()
+    return found
+
+
+@pytest.fixture
+def prometheus(house: House) -> Prometheus:
+    """The Prometheus beside it, ready."""
+    found = Prometheus(house)
+    until("Prometheus serves", found.serves, 120)
     return found

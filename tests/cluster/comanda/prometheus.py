@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from tests.cluster.comanda.house import House
 from tests.cluster.objects import Json
+from tests.cluster.suite.kube import until
 
 API = "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy"
 
@@ -64,3 +65,19 @@ class Prometheus:
     def serves(self) -> bool:
         """Answer whether it is ready."""
         return "Ready" in self.house.kube("get", f"--raw={API}/-/ready", check=False)
+
+    def until_noticed(self, alert: str, seconds: float) -> None:
+        """Wait until an alert is pending, or fires already.
+
+        Raises:
+            AssertionError: it is not, in time.
+        """
+        until(f"{alert} is pending", lambda: self.state(alert) in {"pending", "firing"}, seconds)
+
+    def until_gone(self, alert: str, seconds: float) -> None:
+        """Wait until nothing is left of an alert.
+
+        Raises:
+            AssertionError: something is, after that time.
+        """
+        until(f"{alert} is gone", lambda: self.state(alert) == "inactive", seconds)

@@ -82,23 +82,16 @@ def operator(house: House) -> Operator:
     return Operator(house)
 
 
-@pytest.fixture
-def prometheus(house: House) -> Prometheus:
-    found = Prometheus(house)
-    until("Prometheus serves", found.serves, 120)
-    return found
-
-
 def noticed(prometheus: Prometheus, *names: str) -> None:
     """Wait until alerts are pending, or fire already."""
     for name in names:
-        until(f"{name} is pending", lambda name=name: prometheus.state(name) != "inactive", NOTICED_WITHIN)
+        prometheus.until_noticed(name, NOTICED_WITHIN)
 
 
 def gone(prometheus: Prometheus, *names: str) -> None:
     """Wait until nothing is left of them."""
     for name in names:
-        until(f"{name} is gone", lambda name=name: prometheus.state(name) == "inactive", GONE_WITHIN)
+        prometheus.until_gone(name, GONE_WITHIN)
 
 
 @cache

@@ -33,21 +33,14 @@ GONE_WITHIN = 240
 KNOWN = tomllib.loads((CLONE / "tests" / "monitoring" / "dashboard_metrics.toml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture
-def prometheus(house: House) -> Prometheus:
-    found = Prometheus(house)
-    until("Prometheus serves", found.serves, 120)
-    return found
-
-
 def pending(prometheus: Prometheus, alert: str) -> None:
     """Wait until an alert is pending, or fires already."""
-    until(f"{alert} is pending", lambda: prometheus.state(alert) in {"pending", "firing"}, NOTICED_WITHIN)
+    prometheus.until_noticed(alert, NOTICED_WITHIN)
 
 
 def gone(prometheus: Prometheus, alert: str) -> None:
     """Wait until nothing is left of it."""
-    until(f"{alert} is gone", lambda: prometheus.state(alert) == "inactive", GONE_WITHIN)
+    prometheus.until_gone(alert, GONE_WITHIN)
 
 
 def test_it_finds_everything_by_itself(house: House, prometheus: Prometheus) -> None:

@@ -379,7 +379,7 @@ async def test_a_slow_answer_is_given_up(
     operation: str, raw: bytes, server: ScriptedServer, outcomes: Outcomes
 ) -> None:
     server.will_send(raw, then="hang")
-    async with MercadoPago(base_url=server.url, access_token=TOKEN, timeout=0.05) as hasty:
+    async with MercadoPago(base_url=server.url, access_token=TOKEN, timeout=0.5) as hasty:
         error = await refusal_of(CALLS[operation](hasty))
     assert isinstance(error, ProviderUnavailable)
     assert str(error) == "no answer in time"
@@ -411,7 +411,7 @@ async def test_somebody_who_does_not_speak_tls_is_unavailable() -> None:
 async def test_a_full_pool_is_waited_for_no_longer_than_for_a_connection(server: ScriptedServer) -> None:
     server.will_send(b"", then="hang")
     async with MercadoPago(
-        base_url=server.url, access_token=TOKEN, timeout=30, connect_timeout=0.05, connections=1
+        base_url=server.url, access_token=TOKEN, timeout=30, connect_timeout=0.5, connections=1
     ) as narrow:
         first = asyncio.create_task(narrow.get_payment(ID))
         await server.arrived.wait()

@@ -128,7 +128,7 @@ async def test_the_scale_brings_a_lost_one_back_soon(receiver: Receiver, session
 
 async def test_no_answer_in_time_counts_as_none(receiver: Receiver, session: aiohttp.ClientSession) -> None:
     receiver.answers.append(None)
-    async with running_sandbox(webhook_url=receiver.url, webhook_time_scale=1, answer_timeout=0.05) as hasty:
+    async with running_sandbox(webhook_url=receiver.url, webhook_time_scale=1, answer_timeout=0.5) as hasty:
         await Caller(session, hasty.url, hasty.token).created()
         await hasty.settled()
         (delivery,) = hasty.deliveries()

@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 import comanda.payments.store
 from comanda.checkout.check_payment import check_payment
 from comanda.payments.model import Review
@@ -112,6 +114,29 @@ async def test_an_empty_replay_does_not_take_an_older_refund_for_ours(diner: Din
     await pass_time(diner, minutes=1)
     assert await money(diner, order) == ("paid", "partially_refunded", 2 * price)
     await assert_every_real_is_accounted_for(diner)
+
+
+@pytest.mark.parametrize("told", [1, -1])
+@pytest.mark.parametrize("second_try", ["replayed", "refused"])
+async def test_all_of_a_payment_is_found_whose_amount_was_told_wrong_at_approval(
+    told: int, second_try: str, diner: Diner
+) -> None:
+    # Found by `make faults ARGS='--only 1851968200-1'`.
+    order = await diner.place()
+    total = order["total_cents"]
+    await diner.work()
+    diner.sandbox.behave(refund_replay="empty")
+    diner.sandbox.arm("wrong_amount", amount_cents=total + told, match={"operation": "get_payment"})
+    diner.sandbox.arm("refund_answer_lost")
+    if second_try == "refused":
+        diner.sandbox.arm("refused", code=2063, match={"operation": "create_refund"})
+    diner.sandbox.act(diner.charge(order), "pay")
+    await diner.sandbox.settled()
+    await pass_time(diner, minutes=2)
+    assert await listed(diner, order) == [("approved", total + told)]
+    assert await money(diner, order) == ("cancelled", "refunded", total + told)
+    assert [refund.amount_cents for refund in diner.sandbox.refunds()] == [total]
+    assert await review(diner) is None
 
 
 async def test_one_that_came_to_nothing_does_not_hide_the_one_that_gave_the_money_back(diner: Diner) -> None:

@@ -10,7 +10,17 @@ from comanda.checkout import measures
 from comanda.checkout.context import Checkout
 from comanda.checkout.locks import lock_refund
 from comanda.database.pool import Connection, in_transaction
-from comanda.payments.model import DISPUTED, Payment, Refund, RefundStatus, Review, all_made_good, status_by_amounts
+from comanda.payments.model import (
+    DISPUTED,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+    Review,
+    all_made_good,
+    status_by_amounts,
+    status_of,
+)
 from comanda.payments.provider import ProviderDenied, ProviderRefund, ProviderRefused, ProviderUnavailable
 from comanda.payments.schedule import backoff, no_sooner
 
@@ -105,9 +115,10 @@ async def _find(
     unknown = [each for each in told if each.id not in known]
     recent = [each for each in unknown if each.created_at is None or each.created_at >= since]
     alike = [each for each in recent if each.amount_cents == refund.amount_cents]
-    # 'All that is left' is less than what was paid, where the provider's panel has given back a part unseen by us.
-    given_back = sum(each.amount_cents for each in told if each.status == "approved")
-    if not alike and refund.whole and given_back == refund.amount_cents:
+    # Asked without an amount it is of all that was left: less than we know of where the provider's panel has given
+    # back a part unseen by us, and what was really paid where the amount that we were told at approval was wrong.
+    nothing_left = refund.whole and not alike and recent and await _is_given_back(checkout, provider_id, refund)
+    if nothing_left:
         alike = recent
     found = max(alike, key=lambda each: (each.status not in CAME_TO_NOTHING, each.id), default=None)
     if found is None or not without_key:
@@ -115,7 +126,13 @@ async def _find(
     # A refund in the provider's panel may be of our amount too; it was counted when we read the payment back.
     in_panel = payment.refunded_cents - ours
     gone = sum(each.amount_cents for each in unknown if each.status == "approved" or each is found)
-    return found if gone >= in_panel + refund.amount_cents else None
+    return found if gone >= in_panel + (found.amount_cents if nothing_left else refund.amount_cents) else None
+
+
+async def _is_given_back(checkout: Checkout, provider_id: int, refund: Refund) -> bool:
+    """Whether the provider says that nothing is left of the payment."""
+    view = await checkout.provider.get_payment(provider_id, request_id=refund.request_id)
+    return view is not None and status_of(view) is PaymentStatus.REFUNDED
 
 
 async def _settle(

@@ -18,7 +18,7 @@ from tests.cluster.ebs.names import GIB
 from tests.cluster.ebs.scene import ONCE_POD, Scene, capability, claim, tags
 from tests.cluster.ebs.sidecars import sidecars
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.apart]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.cluster.ebs.scene import Scene, claim
 from tests.cluster.ebs.sidecars import CLONE
 from tests.cluster.ebs.state import State
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.apart]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.cluster.ebs.caller import running_driver
 from tests.cluster.ebs.names import GIB
 from tests.cluster.ebs.scene import Scene, claim, tags
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.apart]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from tests.cluster.policies import Outside, Pod, Way, allowed
 from tests.manifests.reading import WORKLOADS, of_kind
 
-pytestmark = [pytest.mark.cluster, pytest.mark.needs("cyclonus")]
+pytestmark = [pytest.mark.cluster, pytest.mark.apart, pytest.mark.needs("cyclonus")]
 
 PODS = {
     each.name: Pod(each.namespace, each.pod["metadata"]["labels"], _labels)

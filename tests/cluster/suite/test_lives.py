@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import cleaning
-from tests.cluster.layout import CLONE, Layout
+from tests.cluster.layout import CLONE, NODES, Layout, layout
 from tests.cluster.machine import processes_with
 from tests.cluster.objects import Kubectl
 from tests.cluster.suite.kube import until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.apart]
 TAKES_THE_RANGE = "ip link add taken type bridge && ip address add 172.30.0.9/24 dev taken && ip link set taken up"
 
 
@@ -65,10 +65,11 @@ class Checkout:
         kube = Kubectl(Path(facts["kubectl"]), Path(facts["kubeconfig"]))
         return [each["metadata"]["name"] for each in kube.get("nodes")]
 
-    def supervisors(self) -> set[int]:
-        """Answer the process ids of its supervisor: one at most, if all is well."""
-        lines = {each: Path(f"/proc/{each}/cmdline") for each in processes_with(self.layout.marker)}
-        return {each for each, line in lines.items() if line.exists() and b"\0supervise\0" in line.read_bytes()}
+
+def supervisors(of: Layout) -> set[int]:
+    """Answer the process ids of a cluster's supervisor: one at most, if all is well."""
+    lines = {each: Path(f"/proc/{each}/cmdline") for each in processes_with(of.marker)}
+    return {each for each, line in lines.items() if line.exists() and b"\0supervise\0" in line.read_bytes()}
 
 
 @pytest.fixture
@@ -77,17 +78,6 @@ def other(tmp_path: Path) -> Iterator[Checkout]:
     checkout = Checkout(tmp_path / "other")
     yield checkout
     cleaning.clean(checkout.layout)
-
-
-def test_two_checkouts_have_a_cluster_each_and_neither_touches_the_other_s(other: Checkout, kube: Kubectl) -> None:
-    before = {each["metadata"]["name"]: each["metadata"]["uid"] for each in kube.get("nodes")}
-    assert "ready:" in other.run("up", "--core")
-    assert other.nodes() == list(before)
-    assert "is up already" in other.run("up", "--core")
-    assert len(other.supervisors()) == 1
-    assert "nothing of the cluster is left" in other.run("down")
-    assert cleaning.leftovers(other.layout) == []
-    assert {each["metadata"]["name"]: each["metadata"]["uid"] for each in kube.get("nodes")} == before
 
 
 def test_addresses_that_the_machine_uses_are_refused_in_one_line(other: Checkout) -> None:
@@ -101,22 +91,44 @@ def test_addresses_that_the_machine_uses_are_refused_in_one_line(other: Checkout
     assert cleaning.leftovers(other.layout) == []
 
 
-def test_killed_half_way_and_killed_outright_the_next_start_works(other: Checkout) -> None:
-    progress = other.layout.folder / "progress"
-    with other.start("up", "--core") as half_way:
-        until("half of it is there", lambda: progress.exists() and "API server" in progress.read_text("utf-8"))
-        half_way.kill()
-        half_way.communicate()
+def test_a_second_checkout_s_cluster_killed_half_way_and_again_works_and_the_first_is_not_touched(
+    other: Checkout, kube: Kubectl
+) -> None:
+    before = (supervisors(layout()), kube.get("namespace", "kube-system")["metadata"]["uid"])
+    assert len(before[0]) == 1
+    with _half_way_up(other) as starting:
+        starting.kill()
+        starting.communicate()
     assert cleaning.leftovers(other.layout) != []
     assert "leftovers go first" in other.run("up", "--core")
-    assert len(other.nodes()) == 3
+    assert other.nodes() == [node.name for node in NODES]
+    assert "is up already" in other.run("up", "--core")
 
-    [supervisor] = other.supervisors()
+    [supervisor] = supervisors(other.layout)
     os.kill(supervisor, signal.SIGKILL)
-    assert "leftovers go first" in other.run("up", "--core")
-    assert len(other.nodes()) == 3
+    said = other.run("up", "--core")
+    assert "leftovers go first" in said
+    assert "ready:" in said
+    assert other.nodes() == [node.name for node in NODES]
+    assert len(supervisors(other.layout)) == 1
 
-    for process in processes_with(other.layout.marker):
-        os.kill(process, signal.SIGKILL)
     assert "nothing of the cluster is left" in other.run("down")
     assert cleaning.leftovers(other.layout) == []
+    assert (supervisors(layout()), kube.get("namespace", "kube-system")["metadata"]["uid"]) == before
+
+
+def test_of_one_whose_every_process_was_killed_nothing_is_left_either(other: Checkout) -> None:
+    with _half_way_up(other) as starting:
+        for process in processes_with(other.layout.marker):
+            os.kill(process, signal.SIGKILL)
+        starting.kill()
+        starting.communicate()
+    assert "nothing of the cluster is left" in other.run("down")
+    assert cleaning.leftovers(other.layout) == []
+
+
+def _half_way_up(other: Checkout) -> "subprocess.Popen[str]":
+    progress = other.layout.folder / "progress"
+    starting = other.start("up", "--core")
+    until("half of it is there", lambda: progress.exists() and "API server" in progress.read_text("utf-8"))
+    return starting

@@ -6,7 +6,7 @@ from tests.cluster.machine import Failed
 from tests.cluster.objects import Json
 from tests.cluster.policies import Outside, Pod, Way, allowed
 
-pytestmark = [pytest.mark.cluster, pytest.mark.needs("cyclonus")]
+pytestmark = [pytest.mark.cluster, pytest.mark.apart, pytest.mark.needs("cyclonus")]
 
 API = Pod("diner", {"app": "api"}, {})
 DATABASE = Pod("store", {"app": "database"}, {"team": "store"})

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster import cache
 from tests.manifests.reading import of_kind
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.apart]
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/"
 

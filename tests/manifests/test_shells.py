@@ -13,9 +13,9 @@ from tests.manifests.reading import Json, of_kind
 
 STAND_IN = """\
 #!/bin/sh
-echo "started $(cat {file}) with $*"
 trap 'echo "told $(cat {file})"' HUP
 trap 'echo ended; exit 0' TERM
+echo "started $(cat {file}) with $*"
 while :; do /bin/sleep 0.02; done
 """
 
@@ -78,19 +78,26 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         made.process.communicate()
 
 
+def put(file: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, as a secret's is."""
+    new = file.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    new.rename(file)
+
+
 def test_the_exporter_gets_a_password_that_was_rotated_and_starts_again_when_it_dies(shell: Shell) -> None:
     password = shell.folder / "METRICS_PASSWORD"
-    password.write_text("first")
+    put(password, "first")
     stand_in = STAND_IN.format(file=password)
     shell.program("postgres_exporter", stand_in)
     metrics = container("StatefulSet", "database", "metrics")
     shell.begin(*metrics["command"], *metrics["args"], DATA_SOURCE_PASS_FILE=str(password))
     assert shell.line() == f"started first with {' '.join(metrics['args'])}"
-    password.write_text("second")
+    put(password, "second")
     assert shell.line() == "ended"
     assert shell.line().startswith("started second")
     shell.program("postgres_exporter", "#!/bin/sh\necho crashed\nexit 1\n")
-    password.write_text("third")
+    put(password, "third")
     assert [shell.line() for _ in range(3)] == ["ended", "crashed", "crashed"]
     shell.program("postgres_exporter", stand_in)
     said = shell.line()
@@ -102,9 +109,7 @@ def test_the_exporter_gets_a_password_that_was_rotated_and_starts_again_when_it_
 
 def receivers(folder: Path, text: str) -> None:
     """Write what External Secrets would make of the entry, at once."""
-    new = folder / "new"
-    new.write_text(text)
-    new.rename(folder / "secrets" / "receivers.yml")
+    put(folder / "secrets" / "receivers.yml", text)
 
 
 def alertmanager(shell: Shell, amtool: str = "true") -> str:

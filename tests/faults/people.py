@@ -192,6 +192,8 @@ async def cook(world: World, number: int) -> None:
             paid = [each for each in world.sandbox.payments(order["id"]) if each.approved_at is not None]
             assert paid, f"the kitchen is shown {order['id']} and nobody paid for it"
         if not orders:
+            # An empty kitchen is looked at more rarely: most of a run would be cooks who look in vain.
+            await world.conductor.sleep(dice.uniform(60, 240))
             continue
         # Both look at the oldest first.
         order = orders[0] if dice.random() < 0.7 else orders[dice.randrange(len(orders))]

@@ -3,11 +3,12 @@
 import random
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comanda.payments.model import MONEY_CAME, OPEN, PaymentStatus
-from comanda.payments.schedule import LATE_LOOKS, PAID_LOOKS, backoff, next_look
+from comanda.payments.schedule import LATE_LOOKS, PAID_LOOKS, backoff, next_look, no_sooner
 from tests.unit.samples import EXPIRES, PLACED, a_settings
 
 KNOBS = a_settings()
@@ -93,6 +94,26 @@ def test_backoff_doubles() -> None:
         most = KNOBS.retry_first * 2**tries
         waits = [backoff(tries, KNOBS, random.Random(seed)).total_seconds() for seed in range(50)]
         assert most * 2 / 3 - 0.001 <= min(waits) < max(waits) <= most
+
+
+class Widest(random.Random):
+    """Chance that always says the most."""
+
+    def randrange(self, stop: int) -> int:  # type: ignore[override]
+        return stop - 1
+
+
+def test_at_the_most_a_third_is_taken_off_and_at_the_least_nothing() -> None:
+    knobs = a_settings(RETRY_FIRST=30, RETRY_MAX=60)
+    assert backoff(0, knobs, Widest()) == timedelta(seconds=20)
+    assert max(backoff(0, knobs, random.Random(seed)) for seed in range(50)) <= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"), [(None, 20), (0, 20), (19, 20), (19.9, 20), (20, 21), (20.5, 21), (3600, 3601)]
+)
+def test_it_is_asked_again_no_sooner_than_the_provider_wants(retry_after: float | None, seconds: int) -> None:
+    assert no_sooner(timedelta(seconds=20), retry_after) == timedelta(seconds=seconds)
 
 
 def test_the_shortest_knobs_still_wait() -> None:

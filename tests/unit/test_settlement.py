@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from comanda.checkout.settlement import Verdict, decide, undecided
 from comanda.orders.model import UNSERVED_END, Order, OrderStatus
-from comanda.payments.model import DISPUTED, MONEY_CAME, OPEN, Payment, PaymentStatus, Review, mismatch, status_of
+from comanda.payments.model import (
+    DISPUTED,
+    MONEY_CAME,
+    OPEN,
+    NewPayment,
+    Payment,
+    PaymentStatus,
+    Review,
+    mismatch,
+    status_of,
+)
 from comanda.payments.provider import ProviderPayment
 from tests.unit.samples import EXPIRES, PLACED, PROVIDER_EXPIRES, TOTAL, a_payment, a_view, an_order
 
@@ -193,6 +203,67 @@ def test_an_amount_that_differs_once_the_order_is_cooked_is_looked_at_and_moves_
     verdict = decide(order, payment, a_view("approved", amount_cents=1), SOON)
     assert (verdict.order_status, verdict.review) == (None, Review.AMOUNT_MISMATCH)
     assert (verdict.paid_cents, verdict.refund_owed) == (TOTAL, None)
+
+
+def test_a_centavo_that_is_left_of_it_goes_back_too() -> None:
+    payment = a_payment(PaymentStatus.APPROVED, refund_reserved_cents=TOTAL - 1)
+    verdict = decide(an_order(OrderStatus.CANCELLED), payment, a_view("approved"), SOON)
+    assert verdict.refund_owed == "paid_after_the_end"
+
+
+def test_what_was_strange_and_is_so_no_more_needs_nobody() -> None:
+    payment = a_payment(review=Review.UNKNOWN_STATUS)
+    assert decide(an_order(), payment, a_view("pending"), SOON).review is None
+
+
+def test_before_it_has_the_providers_id_a_payment_matches_by_its_reference() -> None:
+    payment = a_payment(PaymentStatus.REQUESTED)
+    known = {name: getattr(payment, name) for name in Payment.__struct_fields__ if name in NewPayment.__struct_fields__}
+    asked = NewPayment(**known, next_check_at=PLACED)
+    assert mismatch(asked, a_view()) is None
+    assert mismatch(asked, a_view(external_reference="somebody else's")) is Review.REFERENCE_MISMATCH
+
+
+# What is written ----------------------------------------------------------------------------------------------
+
+
+def a_verdict(payment: Payment, **fields: Any) -> Verdict:
+    """A verdict that leaves the payment as it is, but for these."""
+    kept = {"paid_cents": payment.paid_cents, "refunded_cents": payment.refunded_cents, "review": payment.review}
+    return Verdict(**{"payment_status": payment.status, **kept, **fields})
+
+
+def test_a_verdict_that_says_what_is_known_changes_nothing() -> None:
+    payment = a_payment()
+    assert not a_verdict(payment).changes(payment, a_view())
+    assert not a_verdict(payment).changes(payment, a_view(copy_paste=None))
+    without = a_payment(PaymentStatus.REQUESTED)
+    assert not a_verdict(without).changes(without, None)
+    half = a_payment(copy_paste=None)
+    assert not a_verdict(half).changes(half, a_view(copy_paste=None))
+    assert not a_verdict(half).changes(half, None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"payment_status": PaymentStatus.IN_PROCESS},
+        {"paid_cents": TOTAL},
+        {"refunded_cents": 1},
+        {"review": Review.UNKNOWN_STATUS},
+    ],
+)
+def test_each_thing_that_a_verdict_says_anew_is_a_change_by_itself(fields: dict[str, Any]) -> None:
+    payment = a_payment()
+    assert a_verdict(payment, **fields).changes(payment, a_view())
+    assert a_verdict(payment, **fields).changes(payment, None)
+
+
+def test_the_providers_id_and_the_pix_to_copy_are_changes_by_themselves() -> None:
+    nameless = a_payment(PaymentStatus.REQUESTED, copy_paste="000201")
+    assert a_verdict(nameless).changes(nameless, a_view(copy_paste=None))
+    without = a_payment(copy_paste=None)
+    assert a_verdict(without).changes(without, a_view())
 
 
 # Older answers ------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def test_an_empty_secret_is_an_error_of_ours(secret: str | bytes | list[str | by
         f" ts = {TS} , v1 = {DIGEST} ",
         f"v1={DIGEST},ts={TS}",
         f"ts={TS},v1={DIGEST},v2=whatever=this=is",
+        f"v2=whatever,ts={TS},v3,v1={DIGEST}",
         f"ts={TS},v1={DIGEST},",
     ],
 )
@@ -147,6 +148,9 @@ def test_the_time_may_be_in_seconds() -> None:
     header = f"ts=1742505638,v1={sign(f'id:{DATA_ID};request-id:{REQUEST_ID};ts:1742505638;')}"
     assert check(header=header) is None
     assert check(header=header, now=NOW + timedelta(minutes=11)) is Rejection.STALE
+    on_the_second = NOW.replace(microsecond=0)
+    assert check(header=header, now=on_the_second + TOLERANCE) is None
+    assert check(header=header, now=on_the_second - TOLERANCE) is None
 
 
 @pytest.mark.parametrize("side", [-1, 1])

@@ -118,11 +118,7 @@ def clean_text(text: str | None) -> str | None:
     """
     if text is None:
         return None
-    visible = "".join(
-        " " if char.isspace() else char
-        for char in text
-        if char.isspace() or unicodedata.category(char) not in {"Cc", "Cf"}
-    )
+    visible = "".join(char for char in text if char.isspace() or unicodedata.category(char) not in {"Cc", "Cf"})
     kept = " ".join(visible.split())
     composed = unicodedata.normalize("NFC", kept)
     # A few letters are two or three characters when composed (U+0958); then all stays as it was typed.

@@ -86,7 +86,7 @@ class Pod:
         """Where the ops port is."""
         return f"http://127.0.0.1:{self.settings['OPS_PORT']}"
 
-    async def hears(self, text: str, seconds: float = 15) -> str:
+    async def hears(self, text: str, seconds: float = 60) -> str:
         """Wait until a line of the log contains `text`; answer that line."""
         found: list[str] = []
 
@@ -111,7 +111,7 @@ class Pod:
         """Send a signal."""
         self.process.send_signal(number)
 
-    async def ends(self, seconds: float = 15) -> int:
+    async def ends(self, seconds: float = 60) -> int:
         """Wait for the end; answer the exit status. No secret may have been written, nothing asyncio complains of."""
         async with asyncio.timeout(seconds):
             status = await self.process.wait()
@@ -184,7 +184,7 @@ async def call(
         return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, decoded)
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], what: str, seconds: float = 20) -> None:
+async def eventually(condition: Callable[[], Awaitable[object]], what: str, seconds: float = 60) -> None:
     """Wait until a condition holds: for what other processes do without telling us."""
     deadline = time.monotonic() + seconds
     while not await condition():

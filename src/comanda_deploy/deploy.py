@@ -24,7 +24,9 @@ from comanda_deploy.watching import UnreachedError
 API: Key = ("apps", "Deployment", NAMESPACE, "comanda-api")
 """Whose image is said to be the one that serves."""
 PREVIOUS = "comanda/previous-image"
-"""An annotation of that Deployment: the image before, for `rollback-api`."""
+PREVIOUS_OF = "comanda/previous-image-of"
+"""Annotations of that Deployment, for `rollback-api`: the image before, and before which: what comes by another way than
+this verb notes nothing, and an old note must not be taken for its own."""
 PATIENCE_SECONDS = 180
 DEPLOY = "eks-cluster-mng.sh deploy-api"
 ROLL_BACK = "eks-cluster-mng.sh rollback-api"
@@ -152,9 +154,9 @@ class _Rollout:
 
     def _annotate(self) -> None:
         _, _, namespace, name = API
-        note = f"{PREVIOUS}={self.previous}"
+        notes = (f"{PREVIOUS}={self.previous}", f"{PREVIOUS_OF}={self.image}")
         kubectl.answer_of(
-            self.context, "annotate", "deployment.apps", name, note, "--overwrite", "--namespace", namespace
+            self.context, "annotate", "deployment.apps", name, *notes, "--overwrite", "--namespace", namespace
         )
 
     def _back(self, why: str, failed: Mapping[Key, Verdict]) -> Result:

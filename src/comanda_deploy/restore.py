@@ -132,17 +132,20 @@ class _Saying:
 
 def _carry_out(context: Context, backup: Backup, facts: Facts, options: Namespace, say: _Saying) -> Json:
     old = ""
+    # From then on the same command goes on without being told so, and once all is done it is refused.
+    begun = facts.under_way == backup.name
     # A restore whose money was never settled may have been before this one.
     since = min(filter(None, (backup.taken, facts.unsettled)))
     try:
         _kubectl_db(context, "annotate", "statefulset", SET, f"{UNSETTLED}={since.isoformat()}", "--overwrite")
-        if facts.under_way != backup.name:
+        if not begun:
             claim = json.dumps(claim_for(backup, facts.template))
             old = facts.disk
             _let_go(context, facts, say)
             if not backup.in_cluster:
                 _make_known(context, backup, say)
             kubectl.answer_of(context, "apply", "--filename=-", standard_input=claim)
+            begun = True
         _start(context, say)
         rotation.passwords_into_database(context)
         say.done("its users have the passwords of now")
@@ -155,7 +158,7 @@ def _carry_out(context: Context, backup: Backup, facts: Facts, options: Namespac
         # Last of all: until then the same command goes on. A dash takes an annotation away.
         _kubectl_db(context, "annotate", "persistentvolumeclaim", CLAIM, f"{UNDER_WAY}-")
     except (DeployError, ClientError, BotoCoreError) as error:
-        living = " --replace-living" if options.replace_living else ""
+        living = " --replace-living" if options.replace_living and not begun else ""
         again = f"infra/scripts/eks-cluster-mng.sh db-restore {backup.name} --lost {options.lost}{living} --yes"
         kept = f"\n  The disk from before is kept: {old}." if old else ""
         raise DeployError(f"{explain(error)}{kept}\n  Mend the cause, then go on with: {again}") from error

@@ -9,7 +9,7 @@ from comanda_deploy import deploy, going_back, image, kubectl, manifests, needs,
 from comanda_deploy import lock as locks
 from comanda_deploy.arguments import Parser, add_json, confirm
 from comanda_deploy.context import Context
-from comanda_deploy.deploy import API, DEPLOY, PREVIOUS, STATUS
+from comanda_deploy.deploy import API, DEPLOY, PREVIOUS, PREVIOUS_OF, STATUS
 from comanda_deploy.errors import DeployError
 from comanda_deploy.manifests import Manifest
 from comanda_deploy.outcome import Outcome, Result, ended
@@ -22,7 +22,9 @@ REFERENCE = re.compile(r"[\w][\w.:/-]*(:[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})"
 
 
 LEFT = "comanda/rolled-back-from"
-"""An annotation of the API's Deployment: the image that was last gone back from."""
+LEFT_TO = "comanda/rolled-back-to"
+"""Annotations of the API's Deployment: the image that was last gone back from, and to which. As long as that one serves,
+the one before it is the one that was left."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Running:
 
     Args:
         serves: that whose pods serve. asked: those that the Deployments are to be of. earlier: the one before what
-            serves, "" if none is known. left: the one that was last gone back from, "" if none.
+            serves, "" if none is known. left: the one that was gone back from to what serves, "" if none.
     """
 
     serves: str
@@ -100,11 +102,12 @@ def _roll_back(context: Context, options: Namespace) -> Result:
         deploy.plan(context)
         # Whoever goes on with it finds it in the manifests.
         result = deploy.carry_out(context, Namespace(**{**vars(options), "goes_on_with": DEPLOY}))
-        if result.outcome is Outcome.DEPLOYED and found.serves != way.to:
+        # Whoever names an image knows what is to serve, and may want the one before it again.
+        if result.outcome is Outcome.DEPLOYED and found.serves != way.to and not options.to:
             _, _, namespace, name = API
-            note = f"{LEFT}={found.serves}"
+            notes = (f"{LEFT}={found.serves}", f"{LEFT_TO}={way.to}")
             kubectl.answer_of(
-                context, "annotate", "deployment.apps", name, note, "--overwrite", "--namespace", namespace
+                context, "annotate", "deployment.apps", name, *notes, "--overwrite", "--namespace", namespace
             )
         return result
 
@@ -122,19 +125,23 @@ def running(context: Context) -> Running:
     if not serves:
         raise DeployError(f"no image of ours serves yet, so there is none to go back from: {DEPLOY}")
     asked = frozenset(filter(None, (rollout.image_of(each.deployment) for each in seen.values())))
-    left = (api.deployment["metadata"].get("annotations") or {}).get(LEFT, "")
-    return Running(serves, asked, earlier(api), left)
+    return Running(serves, asked, earlier(api), _noted(api, LEFT, LEFT_TO))
 
 
 def earlier(api: Seen) -> str:
     """Answer the image before the one that serves, "" if none is known.
 
-    It is noted with each deploy; without the note the ReplicaSets, of which Kubernetes keeps ten, know it.
+    It is noted with each deploy; where it came by another way the ReplicaSets, of which Kubernetes keeps ten, know it.
     """
     serves = rollout.image_of(api.serving)
-    noted = (api.deployment["metadata"].get("annotations") or {}).get(PREVIOUS, "")
-    known = [noted, *(rollout.image_of(each) for each in api.older)]
+    known = [_noted(api, PREVIOUS, PREVIOUS_OF), *(rollout.image_of(each) for each in api.older)]
     return next((each for each in known if each and each != serves), "")
+
+
+def _noted(api: Seen, what: str, of: str) -> str:
+    """Answer what is noted at the API's Deployment, "" if it was noted of another image than the one that serves."""
+    notes = api.deployment["metadata"].get("annotations") or {}
+    return str(notes.get(what, "")) if notes.get(of) == rollout.image_of(api.serving) else ""
 
 
 def decide(found: Running, naming: list[Manifest], to: str = "") -> Way:

@@ -606,6 +606,33 @@ def test_without_an_image_before_it_is_said_how_one_is_named(diner: Diner, capsy
     assert said == f"{SCRIPT}: no image before {OLD} is known: name one, {SCRIPT} rollback-api --to IMAGE\n"
 
 
+def test_what_came_by_another_way_is_gone_back_from_to_what_was_right_before_it(deployed: Diner) -> None:
+    assert deployed.does("deploy-api", "--yes") == 0
+    third = "comanda-api:0.3.0"
+    deployed.writes(third)
+    assert main(["step", "api", "--yes"]) == 0, "which notes nothing"
+    assert deployed.served() == {third: 2}
+    assert deployed.does("rollback-api", "--yes") == 0
+    assert deployed.served() == {NEW: 2}, "and not two back"
+
+
+def test_what_was_gone_back_from_once_and_deployed_again_can_be_gone_back_to(deployed: Diner) -> None:
+    assert deployed.does("deploy-api", "--yes") == 0
+    assert deployed.does("rollback-api", "--yes") == 0
+    deployed.writes(NEW)
+    assert deployed.does("deploy-api", "--yes") == 0
+    deployed.writes("comanda-api:0.3.0")
+    assert deployed.does("deploy-api", "--yes") == 0
+    assert deployed.does("rollback-api", "--yes") == 0
+    assert deployed.served() == {NEW: 2}
+
+
+def test_from_an_image_that_was_named_it_goes_back_to_the_one_before(deployed: Diner) -> None:
+    assert deployed.does("rollback-api", "--yes", "--to", NEW) == 0
+    assert deployed.does("rollback-api", "--yes") == 0
+    assert deployed.served() == {OLD: 2}
+
+
 def test_without_a_note_the_replica_sets_know_the_image_before(deployed: Diner) -> None:
     assert deployed.does("deploy-api", "--yes") == 0
     del deployed.cluster.objects[API]["metadata"]["annotations"]["comanda/previous-image"]

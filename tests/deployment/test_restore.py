@@ -354,7 +354,7 @@ def test_a_disk_on_which_the_database_does_not_start_is_said_with_why(cluster: C
     said = capsys.readouterr().err
     assert "waited 600 s for the database to serve, in vain. 1m  Warning  FailedMount  pod/database-0" in said
     assert "\n  The disk from before is kept: pv-1.\n" in said
-    assert said.endswith(f"go on with: {AGAIN} {NEWEST} --lost refund --replace-living --yes\n")
+    assert said.endswith(f"go on with: {AGAIN} {NEWEST} --lost refund --yes\n")
     cluster.starts = True
     assert does(OLDER, "--yes") == 0, "another backup, then, and nobody must say that it lives: it does not"
     assert cluster.content == f"restored {OLDER}"
@@ -365,11 +365,29 @@ def test_without_the_api_it_is_said_which_verb_brings_it_and_again_it_goes_on(cl
     assert does("--yes", "--replace-living", "--lost", "keep") == 1
     said = capsys.readouterr().err
     assert "the API is not deployed, and with it what settles payments: eks-cluster-mng.sh deploy-api" in said
-    assert f"{AGAIN} {NEWEST} --lost keep --replace-living --yes" in said
+    again = f"db-restore {NEWEST} --lost keep --yes"
+    assert said.endswith(f" {again}\n")
     cluster.deployed = True
     cluster.done.clear()
-    assert does("--yes") == 0
+    assert does(*again.split()[1:]) == 0
     assert verbs(cluster) == [WHOLE[0], *WHOLE[5:]]
+    cluster.done.clear()
+    assert does(*again.split()[1:]) == 1, "said once too often it restores nothing a second time"
+    assert "the database is alive" in capsys.readouterr().err
+    assert verbs(cluster) == []
+
+
+def test_what_failed_before_the_old_disk_was_let_go_of_still_wants_to_be_told_so(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    answer = cluster.answer
+
+    def answered(arguments: list[str], standard_input: str | None) -> Any:
+        return failed("error: no") if arguments[0] == "scale" else answer(arguments, standard_input)
+
+    monkeypatch.setattr(cluster, "answer", answered)
+    assert does("--yes", "--replace-living") == 1
+    assert f"{AGAIN} {NEWEST} --lost refund --replace-living --yes" in capsys.readouterr().err
 
 
 def test_pods_that_do_not_come_back_are_said(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: Said) -> None:

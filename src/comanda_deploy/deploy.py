@@ -13,7 +13,7 @@ from comanda_deploy.arguments import Parser, confirm
 from comanda_deploy.context import Context
 from comanda_deploy.errors import DeployError
 from comanda_deploy.going_back import Before
-from comanda_deploy.names import NAMESPACE
+from comanda_deploy.names import DATABASE_NAMESPACE, NAMESPACE
 from comanda_deploy.objects import Json, Key, Object
 from comanda_deploy.outcome import Failed, Outcome, Result, ended
 from comanda_deploy.rollout import Verdict
@@ -27,6 +27,7 @@ PREVIOUS = "comanda/previous-image"
 PREVIOUS_OF = "comanda/previous-image-of"
 """Annotations of that Deployment, for `rollback-api`: the image before, and before which: what comes by another way than
 this verb notes nothing, and an old note must not be taken for its own."""
+BACKUP_JOB = "database-backup"
 PATIENCE_SECONDS = 180
 DEPLOY = "eks-cluster-mng.sh deploy-api"
 ROLL_BACK = "eks-cluster-mng.sh rollback-api"
@@ -150,7 +151,19 @@ class _Rollout:
                 watching.patiently(self.context, self._annotate, self.progress.say)
             except DeployError as error:
                 said += f" That could not be noted ({error}): rollback-api will want its --to."
-        return self._result(Outcome.DEPLOYED, said, STATUS, serves=self.image)
+        return self._result(Outcome.DEPLOYED, said, self._next(), serves=self.image)
+
+    def _next(self) -> str:
+        """Answer what comes next: the jobs of the backups are of the same image, and applied with the database."""
+        try:
+            job = kubectl.one(self.context, "cronjob", BACKUP_JOB, namespace=DATABASE_NAMESPACE) or {}
+        except DeployError:
+            return STATUS
+        template = job.get("spec", {}).get("jobTemplate", {}).get("spec", {}).get("template", {})
+        runs = {each["image"] for each in template.get("spec", {}).get("containers", ())}
+        if not self.image or runs <= {self.image}:
+            return STATUS
+        return f"eks-cluster-mng.sh deploy-database   (its backups still run {', '.join(sorted(runs))})"
 
     def _annotate(self) -> None:
         _, _, namespace, name = API

@@ -186,6 +186,22 @@ def test_what_is_rolled_out_serves_and_the_image_before_is_noted(
     assert deployed.account.plan([application.API]) == [], "and the note is no drift"
 
 
+def test_backups_that_still_run_the_image_before_are_named_as_what_comes_next(
+    deployed: Diner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pods = {"spec": {"containers": [{"name": "backup", "image": OLD}]}}
+    spec = {"jobTemplate": {"spec": {"template": pods}}}
+    job = manifest("CronJob", "database-backup", "batch/v1", namespace="comanda-db", spec=spec)
+    deployed.cluster.objects["batch", "CronJob", "comanda-db", "database-backup"] = job
+    assert deployed.does("deploy-api", "--yes") == 0
+    said = capsys.readouterr().out
+    assert said.endswith(f"Next: {SCRIPT} deploy-database   (its backups still run {OLD})\n")
+    pods["spec"]["containers"][0]["image"] = "comanda-api:0.3.0"
+    deployed.writes("comanda-api:0.3.0")
+    assert deployed.does("deploy-api", "--yes") == 0
+    assert capsys.readouterr().out.endswith("Next: comanda-deploy status\n")
+
+
 def test_the_same_image_with_another_setting_leaves_the_note_alone(
     diner: Diner, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ class Facts:
         exists: whether there is a StatefulSet. template: of its claim, {} if it has none.
         alive: whether its pod serves. claim: its claim, None if there is none.
         unsettled: from when on an earlier restore has not settled money, aware; None if none is open.
+        wanted: how many servers the set is to have.
     """
 
     exists: bool
@@ -29,6 +30,12 @@ class Facts:
     alive: bool
     claim: Json | None
     unsettled: datetime | None = None
+    wanted: int = 1
+
+    @property
+    def may_come_back(self) -> bool:
+        """Whether it does not serve and has a disk, so that waiting may bring it back and lose nothing."""
+        return not self.alive and self.wanted > 0 and bool(self.disk) and not self._is_lost
 
     @property
     def under_way(self) -> str:
@@ -81,7 +88,12 @@ def look(context: Context) -> Facts:
     since = (((body or {}).get("metadata") or {}).get("annotations") or {}).get(UNSETTLED)
     unsettled = datetime.fromisoformat(since).astimezone(UTC) if since else None
     return Facts(
-        body is not None, templates[0], pod is not None and kubectl.is_ready(pod), claim_of(context), unsettled
+        exists=body is not None,
+        template=templates[0],
+        alive=pod is not None and kubectl.is_ready(pod),
+        claim=claim_of(context),
+        unsettled=unsettled,
+        wanted=((body or {}).get("spec") or {}).get("replicas", 1),
     )
 
 

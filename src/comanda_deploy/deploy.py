@@ -25,8 +25,8 @@ API: Key = ("apps", "Deployment", NAMESPACE, "comanda-api")
 """Whose image is said to be the one that serves."""
 PREVIOUS = "comanda/previous-image"
 PREVIOUS_OF = "comanda/previous-image-of"
-"""Annotations of that Deployment, for `rollback-api`: the image before, and before which: what comes by another way than
-this verb notes nothing, and an old note must not be taken for its own."""
+"""Annotations of that Deployment, for `rollback-api`: the image before, and before which: what comes by another way
+than this verb notes nothing, and an old note must not be taken for its own."""
 BACKUP_JOB = "database-backup"
 PATIENCE_SECONDS = 180
 DEPLOY = "eks-cluster-mng.sh deploy-api"

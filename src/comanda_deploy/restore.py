@@ -31,6 +31,9 @@ ENDS_SECONDS = 150
 SILENT_SECONDS = 5
 """The same, where its node is known not to answer."""
 GOES_SECONDS = 60
+COMES_BACK_SECONDS = 30
+"""How long a database that has its disk may take to serve again before it is restored over: it recovers in less from a
+kill, a restart, a node that was away for a moment. --replace-living does not wait."""
 STARTS_SECONDS = 600
 """How long the new disk may take to be made, attached, and recovered on."""
 ROLLS_SECONDS = 600
@@ -78,13 +81,20 @@ def restore(options: Namespace) -> int:
         raise DeployError("StatefulSet database asks for no disk: put it back with eks-cluster-mng.sh deploy-database")
     backup = _which(known, facts, options)
     begins = facts.under_way != backup.name
+    say = _Saying(context, sys.stderr if options.json else sys.stdout)
+    if begins and facts.may_come_back and not options.replace_living:
+        say.line(
+            f"The database does not serve, and its disk {facts.disk} is there: it may come back by itself, and lose "
+            f"nothing. Waiting {COMES_BACK_SECONDS} s for it."
+        )
+        waiting.until(context, lambda: look(context).alive, COMES_BACK_SECONDS)
+        facts = look(context)
     if facts.alive and begins and not options.replace_living:
         age = _age(context.clock(), backup)
         raise DeployError(
             f"the database is alive. {backup.name} is {age} old: what came since would be on the old disk alone. If "
             "that is what you want, say --replace-living"
         )
-    say = _Saying(context, sys.stderr if options.json else sys.stdout)
     say.line(f"Restore {backup.name} ({backup.handle or 'on the disk by now'}), {_age(context.clock(), backup)} old.")
     if not begins:
         say.line("It was begun already: what is left of it is done.")

@@ -23,8 +23,8 @@ REFERENCE = re.compile(r"[\w][\w.:/-]*(:[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})"
 
 LEFT = "comanda/rolled-back-from"
 LEFT_TO = "comanda/rolled-back-to"
-"""Annotations of the API's Deployment: the image that was last gone back from, and to which. As long as that one serves,
-the one before it is the one that was left."""
+"""Annotations of the API's Deployment: the image that was last gone back from, and to which. As long as that one
+serves, the one before it is the one that was left."""
 
 
 @dataclass(frozen=True)

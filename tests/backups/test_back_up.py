@@ -138,6 +138,20 @@ def test_what_is_pruned_is_gone_in_ebs_too_and_nothing_else_is(scene: Scene) -> 
     assert all(scene.content_of(name)["spec"]["deletionPolicy"] == "Retain" for name in left)
 
 
+def test_the_one_that_is_being_restored_is_not_pruned_under_the_new_disk(scene: Scene) -> None:
+    restored, other = scene.add(DAY * 40), scene.add(DAY * 41)
+    claim = scene.server.objects[CLAIM_PATH]["metadata"]
+    claim["annotations"] = {"comanda/restore-of": restored}
+    assert f"keep {restored}: it is being restored" in foretell(job(scene))
+    back_up(job(scene))
+    assert scene.names() == {restored, TODAY}
+    assert other not in scene.names()
+    del claim["annotations"]["comanda/restore-of"]
+    scene.now += DAY
+    back_up(job(scene))
+    assert restored not in scene.names(), "afterwards it goes by its age"
+
+
 def test_a_second_run_at_once_changes_nothing_more(scene: Scene) -> None:
     scene.add(DAY * 40)
     back_up(job(scene))

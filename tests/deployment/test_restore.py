@@ -212,6 +212,26 @@ def test_a_living_database_is_not_replaced_unless_that_is_said(cluster: Cluster,
     assert cluster.done == []
 
 
+def test_one_that_only_starts_again_is_waited_for_and_not_replaced(cluster: Cluster, capsys: Said) -> None:
+    assert cluster.pod
+    cluster.pod["status"] = {}
+    cluster.pod["metadata"]["creationTimestamp"] = stamp(cluster.now)
+    assert does("--yes") == 1
+    said = capsys.readouterr()
+    assert "its disk pv-1 is there: it may come back by itself, and lose nothing. Waiting 30 s for it." in said.out
+    assert "the database is alive" in said.err
+    assert cluster.done == []
+
+
+def test_one_that_does_not_come_back_is_replaced_without_a_word_more(cluster: Cluster) -> None:
+    assert cluster.pod
+    cluster.pod["status"], cluster.starts = {}, False
+    began = cluster.now
+    assert does("--yes") == 1, "nor does the restored one start, here"
+    assert cluster.done[0][0] == "annotate"
+    assert cluster.now - began >= timedelta(seconds=30)
+
+
 def test_one_that_lives_while_another_backup_is_half_restored_is_not_replaced_either(
     cluster: Cluster, capsys: Said
 ) -> None:
@@ -317,7 +337,7 @@ def test_a_pod_on_a_node_that_does_not_answer_is_not_waited_for(cluster: Cluster
     assert cluster.pod
     cluster.pod["status"] = {}
     began = cluster.now
-    assert does("--yes") == 0
+    assert does("--yes", "--replace-living") == 0
     assert verbs(cluster)[1:4] == ["scale statefulset", "delete pod", "patch persistentvolume"]
     assert "--force" in cluster.done[2]
     assert cluster.now - began < timedelta(seconds=60)

@@ -6,7 +6,7 @@ a backup that is not usable yet is waited for and not made again, one that was h
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from comanda.backups import report, snapshots
@@ -23,6 +23,9 @@ ON_ITS_WAY = timedelta(hours=1)
 """As long as that one that is not usable yet is waited for. Later it is given up, and another is made beside it."""
 BEING_DELETED = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted"
 """Without it the driver does not delete what a content stands for (external-snapshotter, shouldDelete)."""
+
+RESTORE_OF = "comanda/restore-of"
+"""An annotation of the claim, from which `db-restore` makes the disk anew, until all of a restore is done: its backup."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def foretell(job: Job) -> list[str]:
     backups = snapshots.read(job.cluster)
     on_its_way = _on_its_way(job, backups, _claim(job))
     first = f"wait for {on_its_way.name}" if on_its_way else f"make {snapshots.name_at(job.clock())}"
-    return [first, *(_in_words(each) for each in judge(backups, job.clock(), job.rule))]
+    return [first, *(_in_words(each) for each in _judged(job, backups))]
 
 
 def _in_words(verdict: Verdict) -> str:
@@ -156,7 +159,7 @@ def _wait(job: Job, name: str) -> Backup:
 def _prune(job: Job) -> list[str]:
     """Prune what the rule does not keep; answer what failed. What could be pruned is."""
     failed, gone = [], 0
-    for each in judge(snapshots.read(job.cluster), job.clock(), job.rule):
+    for each in _judged(job, snapshots.read(job.cluster)):
         try:
             if not each.keep:
                 _delete(job.cluster, each.backup)
@@ -170,6 +173,16 @@ def _prune(job: Job) -> list[str]:
             failed.append(f"pruning {each.backup.name}: {error}")
     job.say(f"{gone} pruned")
     return failed
+
+
+def _judged(job: Job, backups: list[Backup]) -> list[Verdict]:
+    """Judge by the rule, but for the backup that is just being restored: a disk is not made of one that goes."""
+    claim = _claim(job) or {}
+    restored = (claim.get("metadata", {}).get("annotations") or {}).get(RESTORE_OF, "")
+    return [
+        replace(each, keep=True, why="it is being restored") if each.backup.name == restored else each
+        for each in judge(backups, job.clock(), job.rule)
+    ]
 
 
 def _delete(cluster: Cluster, backup: Backup) -> None:

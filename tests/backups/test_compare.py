@@ -258,13 +258,12 @@ async def test_an_index_that_lost_a_row_is_red(pair: Pair) -> None:
 
 
 @pytest.fixture
-async def places(server: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Callable[..., Places]]:
-    """A living database by the names and users that the cluster has."""
+async def places(server: EmbeddedPostgres, template: str, tmp_path: Path) -> AsyncIterator[Callable[..., Places]]:
+    """A living database by the names and users that the cluster has; with the template come the roles."""
     async with connected(server.superuser_url) as superuser:
-        await superuser.execute("CREATE DATABASE comanda")
+        await superuser.execute(f"CREATE DATABASE comanda TEMPLATE {template}")
         for user in ("comanda_api_a", "comanda_api_b"):
             await superuser.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE comanda_app")
-        await migrate(url_of(server, "comanda"))
         (tmp_path / "API_A_PASSWORD").write_text("comanda_api_a\n")
         (tmp_path / "API_B_PASSWORD").write_text("comanda_api_b\n")
         yield lambda: Places(datetime.now(UTC), "127.0.0.1", tmp_path, "127.0.0.1", server.port, tmp_path / "message")

@@ -25,7 +25,7 @@ BEING_DELETED = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted"
 """Without it the driver does not delete what a content stands for (external-snapshotter, shouldDelete)."""
 
 RESTORE_OF = "comanda/restore-of"
-"""An annotation of the claim, from which `db-restore` makes the disk anew, until all of a restore is done: its backup."""
+"""An annotation of the claim, until all of a restore is done: the backup that `db-restore` makes the disk from."""
 
 
 @dataclass(frozen=True)

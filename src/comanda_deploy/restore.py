@@ -321,10 +321,15 @@ def in_words(settled: Json) -> str:
     """
     count = {name: settled.get(name, 0) for name in ("payments", "settled", "recreated", "cancelled", "kept")}
     owed = int(settled.get("refunds_owed_cents", 0))
+    rare = {
+        "charged a second time, which goes back": settled.get("second_charges", 0),
+        "of which nothing was left": settled.get("nothing_owed", 0),
+    }
+    more = "".join(f", {number} {what}" for what, number in rare.items() if number)
     lines = [
         f"{count['payments']} payments since: {count['settled']} settled, {count['recreated']} of orders that the "
-        f"backup did not know, {count['cancelled']} cancelled, {count['kept']} kept, R$ {owed // 100},{owed % 100:02d} "
-        "given back."
+        f"backup did not know, {count['cancelled']} cancelled, {count['kept']} kept{more}. "
+        f"R$ {owed // 100},{owed % 100:02d} go back, as the worker asks for it."
     ]
     if foreign := settled.get("not_ours"):
         lines.append(f"Not touched, as they seem to be another's: {json.dumps(foreign)}")

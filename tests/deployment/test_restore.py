@@ -662,6 +662,6 @@ def test_what_is_left_of_a_restore_is_seen_by_whoever_comes_next(
 
 def test_money_that_was_not_touched_is_shown() -> None:
     said = restore.in_words({"payments": 2, "refunds_owed_cents": 2590, "not_ours": [{"id": 7, "why": "another's"}]})
-    assert "R$ 25,90 given back" in said
+    assert "R$ 25,90 go back, as the worker asks for it." in said
     assert '"id": 7' in said
     assert "Mercado Pago's panel" in said

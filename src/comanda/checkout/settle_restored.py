@@ -116,7 +116,6 @@ class _Run:
         self._checkout = checkout
         self._since = since
         self._until = until
-        self._began = checkout.clock()
         self._keep = lost is Lost.KEEP
         self._done: dict[int, Outcome] = {}
         self._not_ours: list[NotOurs] = []
@@ -168,7 +167,7 @@ class _Run:
         for outcome, count in counts.items():
             logger.info("payments after a restore", extra={"outcome": str(outcome), "count": count})
         async with self._checkout.pool.acquire(timeout=5) as connection:
-            owed = await comanda.payments.refunds.promised_cents(connection, self._orders, since=self._began)
+            owed = await comanda.payments.refunds.promised_cents(connection, self._orders, since=self._until)
         return Report(
             since=self._since,
             until=self._until,

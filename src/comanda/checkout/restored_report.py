@@ -56,7 +56,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `settled` are payments of orders that the database has, `recreated` those put back to be given back, `cancelled`
     those put back and ended unpaid, `kept` those put back as served. `refunds_owed_cents` is what was promised back
-    of all of these since `until`, by an earlier run that came to no end too; the worker sends it. `would` is there in a dry run alone.
+    of all of these since `until`, by an earlier run that came to no end too; the worker sends it. `would` is there in
+    a dry run alone.
     """
 
     since: Moment

@@ -49,7 +49,7 @@ def test_a_destroyed_disk_is_restored_and_money_since_is_settled(house: House) -
     assert _checksum(house, bounds, asked) == then, "as it was at the moment of the backup"
     with ordering(house, guests=3) as again:
         again.wait_for_served(6)
-    figures.note("the database's disk destroyed, and restored", again, restored=seconds)
+    figures.note("the database's disk destroyed, and restored; the guests came after it", again, restored=seconds)
     assert seconds < RESTORED_WITHIN_SECONDS
     again.were_all_served()
     _ledger_is_balanced(before, said["settled"])

@@ -9,9 +9,9 @@ from pathlib import Path
 from comanda_deploy import commands, kubectl, waiting
 from comanda_deploy import lock as locks
 from comanda_deploy.arguments import Parser, add_json, confirm
-from comanda_deploy.backups import CLAIM, in_bytes
+from comanda_deploy.backups import CLAIM, UNSETTLED, in_bytes
 from comanda_deploy.context import Context
-from comanda_deploy.database_state import POD, SET, claim_of
+from comanda_deploy.database_state import POD, SET, claim_of, look
 from comanda_deploy.errors import DeployError
 from comanda_deploy.names import DATABASE_NAMESPACE
 from comanda_deploy.objects import Json
@@ -135,8 +135,13 @@ def _renew_set(context: Context, size: str) -> None:
     """Have the set name the new size: of a set that cannot be changed, so it is made anew around its pod."""
     if _of_set(context) != size:
         of = ("--namespace", DATABASE_NAMESPACE)
+        unsettled = look(context).unsettled
         kubectl.answer_of(context, "delete", "statefulset", SET, *of, "--cascade=orphan", "--ignore-not-found")
         kubectl.answer_of(context, "apply", "--filename", str(FILE))
+        if unsettled:
+            # What a restore still owes outlives every disk, and this set.
+            note = f"{UNSETTLED}={unsettled.isoformat()}"
+            kubectl.answer_of(context, "annotate", "statefulset", SET, note, "--overwrite", *of)
 
     def whole() -> bool:
         body = kubectl.one(context, "statefulset", SET, namespace=DATABASE_NAMESPACE) or {}

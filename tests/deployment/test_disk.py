@@ -80,6 +80,15 @@ def test_it_grows_while_the_database_serves(cluster: Cluster, file: Path, capsys
     )
 
 
+def test_the_set_that_is_made_anew_remembers_what_a_restore_has_not_settled(cluster: Cluster, file: Path) -> None:
+    assert cluster.set
+    since = "2026-11-26T14:00:00+00:00"
+    cluster.set["metadata"]["annotations"] = {"comanda/unsettled-since": since}
+    assert does("40Gi", "--yes") == 0
+    assert_grown(cluster, file)
+    assert cluster.set["metadata"]["annotations"]["comanda/unsettled-since"] == since
+
+
 def test_again_there_is_nothing_to_do_and_nothing_is_asked(
     cluster: Cluster, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:

@@ -2,7 +2,7 @@
 # Variables given to make (PORT=..., DATABASE_URL=...) reach the programs as environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage lint format bench faults deploy-tools demo-deploy cluster cluster-comanda test-cluster test-comanda cluster-down cluster-env cluster-mark dashboards pictures lock clean
+.PHONY: help run test test-all coverage lint format bench faults mutants deploy-tools demo-deploy cluster cluster-comanda test-cluster test-comanda cluster-down cluster-env cluster-mark dashboards pictures lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_RUN := .venv/bin/python
@@ -66,6 +66,10 @@ bench: ## Measure what the API costs (ARGS are handed on; ARGS=--help says which
 	@sh scripts/venv dev
 	@exec $(PYTHON_RUN) -m bench $(ARGS)
 
+mutants: ## Change the money's rules in every small way, and see which changes no test notices (an hour of one core)
+	@sh scripts/venv dev
+	@sh scripts/mutants $(ARGS)
+
 deploy-tools: ## Install comanda-deploy, the operator's tool, into .venv; infra/scripts/infra-shell.sh has it in its PATH
 	@sh scripts/venv deploy
 	@ln -sf ../../infra/scripts/comanda-deploy .venv/bin/comanda-deploy
@@ -116,5 +120,5 @@ lock: ## Lock the packages anew after a change of pyproject.toml (UPGRADE=1 take
 	@sh scripts/lock
 
 clean: ## Remove what was built; the data in .comanda/ stays
-	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv build mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -120,7 +120,11 @@ def many(running: EmbeddedPostgres, names: list[str], runs: int, seed: str, rate
     tally, began, said = Tally(), time.monotonic(), time.monotonic()
     while tally.runs < runs:
         try:
-            tally.add(*results.get(timeout=1))
+            result, again = results.get(timeout=1)
+            tally.add(result, again)
+            if result.failure:
+                # Said at once: who waits for thousands need not wait for the others.
+                print(f"faults: {result.seed} failed: {result.failure.splitlines()[0]}", flush=True)
         except queue.Empty:
             if not any(each.is_alive() for each in children):
                 raise RuntimeError("the processes that do the runs have ended before all were done") from None

@@ -43,6 +43,12 @@ async def test_whatever_befalls_it_every_real_is_accounted_for(stage: Stage, whi
     assert sum(result.faults.values()) > 5
 
 
+async def test_the_same_seed_is_the_same_run(stage: Stage) -> None:
+    first, again = [await one_run(stage, "5170-25", rate=RATE) for _ in range(2)]
+    assert first.log == again.log
+    assert first.digest == again.digest
+
+
 async def test_faults_that_may_not_strike_do_not(stage: Stage) -> None:
     assert "!" not in "".join((await one_run(stage, "7-1", rate=RATE, allowed=frozenset())).log)
 

@@ -65,8 +65,9 @@ async def insert(connection: Connection, refund: Refund) -> None:
 
 
 async def claim_due(connection: Connection, *, now: datetime, lease_until: datetime, limit: int) -> list[Refund]:
-    """Take refunds whose time has come, so that no other worker takes them before `lease_until`."""
-    return [from_record(row) for row in await connection.fetch(CLAIM, now, lease_until, limit)]
+    """Take refunds whose time has come, so that no other worker takes them before `lease_until`. Oldest first."""
+    claimed = [from_record(row) for row in await connection.fetch(CLAIM, now, lease_until, limit)]
+    return sorted(claimed, key=lambda refund: (refund.created_at, refund.id))
 
 
 async def lock(connection: Connection, refund_id: UUID) -> Refund:

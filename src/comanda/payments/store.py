@@ -220,9 +220,11 @@ async def postpone(connection: Connection, payment_id: UUID, next_check_at: date
 async def claim_due(connection: Connection, *, now: datetime, lease_until: datetime, limit: int) -> list[Payment]:
     """Take payments whose time has come, so that no other worker takes them before `lease_until`.
 
-    A worker that dies leaves nothing behind: the row comes due again by itself.
+    A worker that dies leaves nothing behind: the row comes due again by itself. Oldest first.
     """
-    return [from_record(row) for row in await connection.fetch(CLAIM, now, lease_until, limit)]
+    claimed = [from_record(row) for row in await connection.fetch(CLAIM, now, lease_until, limit)]
+    # An UPDATE answers its rows as they lie on the disk, which is another order each time.
+    return sorted(claimed, key=lambda payment: (payment.created_at, payment.id))
 
 
 async def note_watched(

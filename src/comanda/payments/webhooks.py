@@ -64,8 +64,9 @@ async def store(
 
 
 async def claim_due(connection: Connection, *, now: datetime, lease_until: datetime, limit: int) -> list[WebhookEvent]:
-    """Take events that wait, or whose worker let the lease run out."""
-    return [WebhookEvent(**row) for row in await connection.fetch(CLAIM, now, lease_until, limit)]
+    """Take events that wait, or whose worker let the lease run out. In the order in which they came."""
+    claimed = [WebhookEvent(**row) for row in await connection.fetch(CLAIM, now, lease_until, limit)]
+    return sorted(claimed, key=lambda event: event.id)
 
 
 async def finish(connection: Connection, event_id: int, *, outcome: str, now: datetime) -> None:

@@ -26,7 +26,14 @@ from tests.manifests.reading import (
     of_kind,
 )
 
-CLUSTER_WIDE = {"Namespace", "StorageClass", "VolumeSnapshotClass", "ClusterRole", "ClusterRoleBinding"}
+CLUSTER_WIDE = {
+    "Namespace",
+    "PriorityClass",
+    "StorageClass",
+    "VolumeSnapshotClass",
+    "ClusterRole",
+    "ClusterRoleBinding",
+}
 MEBIBYTES = {"Mi": 1, "Gi": 1024}
 BROUGHT = {"kube-system", external_secrets.RELEASE.namespace}
 """Namespaces that others make, before any manifest is applied."""

@@ -81,6 +81,7 @@ def bring_up() -> None:
     kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "external-secrets"}}])
     for file in files():
         kube("apply", f"--filename={file}")
+    kube.apply([to_sandbox(where.main)])
     done("manifests")
     if moved:
         for each in of_kind("StatefulSet", "Deployment"):
@@ -133,6 +134,15 @@ def _secrets(said: Mapping[str, str]) -> dict[str, str]:
         TRUSTED_PROXIES="172.30.0.0/24,10.244.0.0/16",
         RATE_LIMIT_EXEMPT="127.0.0.0/8",
     )
+
+
+def to_sandbox(address: str) -> Json:
+    """The one policy of the tests' own: API and worker may reach the sandbox, where Mercado Pago would be."""
+    to = {"to": [{"ipBlock": {"cidr": f"{address}/32"}}], "ports": [{"protocol": "TCP", "port": SANDBOX}]}
+    names = {"key": "app.kubernetes.io/name", "operator": "In", "values": ["comanda-api", "comanda-worker"]}
+    spec = {"podSelector": {"matchExpressions": [names]}, "policyTypes": ["Egress"], "egress": [to]}
+    metadata = {"name": "of-the-tests-to-the-sandbox", "namespace": "comanda"}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
 
 
 def _sandbox(where: Layout, kube: Kubectl, settings: Mapping[str, str]) -> None:

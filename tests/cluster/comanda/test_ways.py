@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from tests.cluster.comanda.__main__ import SANDBOX, to_sandbox
 from tests.cluster.policies import Outside, Pod, Way, allowed
 from tests.manifests.reading import WORKLOADS, of_kind
 
@@ -110,3 +111,13 @@ def test_each_pair_on_each_port_is_as_it_should_be() -> None:
     found = {each for each, is_open in zip(asked, judged, strict=True) if is_open}
     assert found - OPEN == set(), "open, and should not be"
     assert OPEN - found == set(), "closed, and should be open"
+
+
+def test_the_sandbox_is_reached_by_the_one_policy_of_the_tests_and_by_nobody_else() -> None:
+    policies = [each.body for each in of_kind("NetworkPolicy")]
+    sandbox = Outside("172.30.0.1")
+    ways = [Way(pod, sandbox, SANDBOX, protocol="TCP") for pod in PODS.values()]
+    assert not any(allowed(policies, ways)), "not by what ships"
+    with_ours = allowed([*policies, to_sandbox(sandbox.address)], ways)
+    reached = {name for name, is_open in zip(PODS, with_ours, strict=True) if is_open}
+    assert reached == {"comanda-api", "comanda-worker"}

@@ -3,13 +3,16 @@
 These run alone: what they take away, others would miss.
 """
 
+import os
+import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.bringing_up import is_ready
 from tests.cluster.layout import NODES, layout
-from tests.cluster.machine import Failed
+from tests.cluster.machine import Failed, run
 from tests.cluster.objects import Json
 from tests.cluster.suite.kube import Space, deployment, service, until
 from tests.cluster.suite.test_volumes import claim, disks, user  # noqa: F401 - a fixture
@@ -108,9 +111,16 @@ def test_a_drained_node_is_left_one_pod_at_a_time(space: Space) -> None:
 def test_the_api_server_dies_and_is_back_and_pods_serve_on(space: Space) -> None:
     space.apply(deployment(space, "web", 2), service("web"))
     space.rolled_out("deployment/web")
-    before = {each["metadata"]["uid"] for each in space.pods("web")}
+    pods = space.pods("web")
+    before = {each["metadata"]["uid"] for each in pods}
+    killed = ask(layout(), "status")["kube-apiserver"]
+    os.kill(killed, signal.SIGKILL)
+    until("it is started again", lambda: ask(layout(), "status")["kube-apiserver"] not in {None, killed})
+    until("the API server answers", lambda: space.kube("get", "--raw=/readyz", check=False) == "ok")
     ask(layout(), "stop", names=["kube-apiserver"])
     assert ask(layout(), "status")["kube-apiserver"] is None
+    for each in pods:
+        assert "node" in _said_by(each["status"]["podIP"]), "while nobody answers kubectl"
     ask(layout(), "start", names=["kube-apiserver"])
     until("the API server answers", lambda: space.kube("get", "--raw=/readyz", check=False) == "ok")
     assert {each["metadata"]["uid"] for each in space.pods("web")} == before
@@ -125,6 +135,12 @@ def _over_nodes(app: str, otherwise: str = "ScheduleAnyway") -> dict[str, object
         "whenUnsatisfiable": otherwise,
         "labelSelector": {"matchLabels": {"app": app}},
     }
+
+
+def _said_by(pod: str) -> str:
+    """Ask a pod by its address, from its network and past the API server."""
+    asks = f"import urllib.request as u; print(u.urlopen('http://{pod}:8080/', timeout=10).read().decode())"
+    return run("nsenter", f"--net=/run/netns/{layout().namespace(NODES[0])}", sys.executable, "-c", asks)
 
 
 def _all_answer(call: object) -> bool:

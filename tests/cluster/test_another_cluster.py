@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.suite.kube import GIVEN, MARKER, kubectl
+from tests.cluster.objects import MARKER
+from tests.cluster.suite.kube import GIVEN, kubectl
 
 
 @pytest.mark.parametrize("there", ["", "configmap/something-else"])

@@ -81,7 +81,7 @@ def bring_up() -> None:
     kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "external-secrets"}}])
     for file in files():
         kube("apply", f"--filename={file}")
-    kube.apply([to_sandbox(where.main)])
+    kube.apply([to_sandbox(str(where.main))])
     done("manifests")
     if moved:
         for each in of_kind("StatefulSet", "Deployment"):

@@ -366,9 +366,13 @@ def test_gone_back_twice_is_not_forward_again() -> None:
 def test_the_image_before_is_what_was_noted_and_otherwise_what_the_sets_know() -> None:
     whole = deployment(replicas=1, conditions=DONE)
     sets = (replica_set("comanda-api:0", 1), replica_set(NEW, 2, 1))
-    noted = {**whole, "metadata": {**whole["metadata"], "annotations": {"comanda/previous-image": OLD}}}
-    assert rollback.earlier(seen(noted, *sets)) == OLD
+
+    def noted(previous: str, of: str) -> dict[str, Any]:
+        notes = {"comanda/previous-image": previous, "comanda/previous-image-of": of}
+        return {**whole, "metadata": {**whole["metadata"], "annotations": notes}}
+
+    assert rollback.earlier(seen(noted(OLD, NEW), *sets)) == OLD
     assert rollback.earlier(seen(whole, *sets)) == "comanda-api:0"
     assert rollback.earlier(seen(whole, sets[1])) == ""
-    stale = {**whole, "metadata": {**whole["metadata"], "annotations": {"comanda/previous-image": NEW}}}
-    assert rollback.earlier(seen(stale, *sets)) == "comanda-api:0"
+    assert rollback.earlier(seen(noted(NEW, NEW), *sets)) == "comanda-api:0"
+    assert rollback.earlier(seen(noted(OLD, "comanda-api:9"), *sets)) == "comanda-api:0", "of another, it says nothing"

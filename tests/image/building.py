@@ -142,8 +142,13 @@ def pip_settings(folder: Path) -> dict[str, str]:
         known.setdefault(name.rpartition(".")[2], ast.literal_eval(value))
     wanted = [f"{name} = {known[name]}" for name in ("index-url", "extra-index-url", "trusted-host") if name in known]
     file = folder / "pip.conf"
-    file.write_text("\n".join(["[global]", *wanted]) + "\n")
-    return {"PIP_CONFIG_FILE": str(file), **({"PIP_CERT": known["cert"]} if "cert" in known else {})}
+    # Both can be told from all that belongs in the image, under whatever name they came into it.
+    file.write_text("\n".join([f"# {SECRET}", "[global]", *wanted]) + "\n")
+    if "cert" not in known:
+        return {"PIP_CONFIG_FILE": str(file)}
+    authorities = folder / "authorities.pem"
+    authorities.write_text(Path(known["cert"]).read_text(encoding="utf-8") + f"\n# {SECRET}\n", encoding="utf-8")
+    return {"PIP_CONFIG_FILE": str(file), "PIP_CERT": str(authorities)}
 
 
 def unpacked(registry: Registry, manifest: dict[str, object], root: Path) -> Image:

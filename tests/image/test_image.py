@@ -151,6 +151,11 @@ def test_of_the_clone_only_the_package_is_inside(updated: Updated) -> None:
     ]
 
 
+def test_there_is_no_compiler_in_it(updated: Updated) -> None:
+    names = {file.name for file in updated.image.root.rglob("*")}
+    assert not names & {"gcc", "cc", "g++", "c++", "clang", "as", "ld", "make"}
+
+
 def test_no_secret_is_inside_nor_in_its_history(updated: Updated) -> None:
     image = updated.image
     assert SECRET not in json.dumps(dict(image.described))

@@ -12,7 +12,7 @@ from tests.cluster.objects import Json
 from tests.manifests.reading import DEPLOYMENT, FOLDERS
 
 LEFT_OUT = {
-    *("StorageClass", "VolumeSnapshotClass", "ClusterRole", "ClusterRoleBinding"),
+    *("PriorityClass", "StorageClass", "VolumeSnapshotClass", "ClusterRole", "ClusterRoleBinding"),
     *("SecretStore", "ExternalSecret", "CronJob", "PodTemplate", "HorizontalPodAutoscaler", "Ingress"),
 }
 """The cluster's own, or of AWS, or what would change the number of pods behind the test's back."""

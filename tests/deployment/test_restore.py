@@ -96,8 +96,8 @@ def test_a_lost_database_comes_back_as_it_was_backed_up(cluster: Cluster, capsys
     for line in ("the database serves", "its users have the passwords of now", "API and worker are at it again"):
         assert f" s  {line}\n" in said
     assert said.endswith(
-        "3 payments since: 1 settled, 1 of orders that the backup did not know, 1 cancelled, 0 kept, R$ 0,00 given "
-        "back.\n"
+        "3 payments since: 1 settled, 1 of orders that the backup did not know, 1 cancelled, 0 kept. R$ 0,00 go back, "
+        "as the worker asks for it.\n"
         "Next: comanda-deploy status\n"
     )
 

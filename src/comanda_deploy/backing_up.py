@@ -29,7 +29,7 @@ def back_up(options: Namespace) -> int:
     """
     context = commands.context_of(options)
     kubectl.reach(context)
-    jobs.run(context, DATABASE_NAMESPACE, "database-backup", seconds=backups.TAKES_SECONDS)
+    jobs.run(context, DATABASE_NAMESPACE, backups.JOB, seconds=backups.TAKES_SECONDS)
     newest = max(backups.in_cluster(context), key=lambda each: each.taken, default=None)
     if newest is None:
         raise DeployError("the job ended well and there is no backup: look at its log, then at docs/backups.md")

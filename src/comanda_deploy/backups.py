@@ -19,7 +19,9 @@ from comanda_deploy.objects import Json, items
 SNAPSHOTS = "volumesnapshots.snapshot.storage.k8s.io"
 CONTENTS = "volumesnapshotcontents.snapshot.storage.k8s.io"
 SNAPSHOT_CLASS = "comanda-database"
-LABEL = ("app.kubernetes.io/name", "database-backup")
+JOB = "database-backup"
+"""The CronJob that makes them."""
+LABEL = ("app.kubernetes.io/name", JOB)
 NAMED = re.compile(r"database-\d{8}-\d{6}")
 """How the cluster's own backups are called: these are pruned by age, others are somebody's to delete."""
 OF_KUBERNETES = re.compile(r"[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from comanda_deploy import commands, engine, going_back, kubectl, needs, objects, report, rollout, watching
+from comanda_deploy import backups, commands, engine, going_back, kubectl, needs, objects, report, rollout, watching
 from comanda_deploy import lock as locks
 from comanda_deploy.arguments import Parser, confirm
 from comanda_deploy.context import Context
@@ -27,7 +27,6 @@ PREVIOUS = "comanda/previous-image"
 PREVIOUS_OF = "comanda/previous-image-of"
 """Annotations of that Deployment, for `rollback-api`: the image before, and before which: what comes by another way
 than this verb notes nothing, and an old note must not be taken for its own."""
-BACKUP_JOB = "database-backup"
 PATIENCE_SECONDS = 180
 DEPLOY = "eks-cluster-mng.sh deploy-api"
 ROLL_BACK = "eks-cluster-mng.sh rollback-api"
@@ -156,7 +155,7 @@ class _Rollout:
     def _next(self) -> str:
         """Answer what comes next: the jobs of the backups are of the same image, and applied with the database."""
         try:
-            job = kubectl.one(self.context, "cronjob", BACKUP_JOB, namespace=DATABASE_NAMESPACE) or {}
+            job = kubectl.one(self.context, "cronjob", backups.JOB, namespace=DATABASE_NAMESPACE) or {}
         except DeployError:
             return STATUS
         template = job.get("spec", {}).get("jobTemplate", {}).get("spec", {}).get("template", {})
@@ -166,11 +165,7 @@ class _Rollout:
         return f"eks-cluster-mng.sh deploy-database   (its backups still run {', '.join(sorted(runs))})"
 
     def _annotate(self) -> None:
-        _, _, namespace, name = API
-        notes = (f"{PREVIOUS}={self.previous}", f"{PREVIOUS_OF}={self.image}")
-        kubectl.answer_of(
-            self.context, "annotate", "deployment.apps", name, *notes, "--overwrite", "--namespace", namespace
-        )
+        note(self.context, {PREVIOUS: self.previous, PREVIOUS_OF: self.image})
 
     def _back(self, why: str, failed: Mapping[Key, Verdict]) -> Result:
         """Bring back what was before, and answer how that ended."""
@@ -267,6 +262,17 @@ class _Rollout:
     ) -> Result:
         pods = [each for key, verdict in (failed or {}).items() for each in _failed(key, verdict)]
         return Result(outcome, said, next_, self.image, self.previous, serves, failed=pods, stays=list(stays))
+
+
+def note(context: Context, notes: Mapping[str, str]) -> None:
+    """Write annotations of the API's Deployment, which `rollback-api` reads.
+
+    Raises:
+        DeployError: the cluster does not take them.
+    """
+    _, _, namespace, name = API
+    words = [f"{each}={value}" for each, value in notes.items()]
+    kubectl.answer_of(context, "annotate", "deployment.apps", name, *words, "--overwrite", "--namespace", namespace)
 
 
 def _failed(key: Key, verdict: Verdict) -> list[Failed]:

@@ -163,7 +163,7 @@ def _carry_out(context: Context, backup: Backup, facts: Facts, options: Namespac
         settled = _settle(context, since, options, say)
         _kubectl_db(context, "annotate", "statefulset", SET, f"{UNSETTLED}-")
         # The next drill compares with it, and what was just settled is worth keeping.
-        jobs.run(context, DATABASE_NAMESPACE, "database-backup", seconds=backups.TAKES_SECONDS)
+        jobs.run(context, DATABASE_NAMESPACE, backups.JOB, seconds=backups.TAKES_SECONDS)
         say.done("a new backup is there")
         # Last of all: until then the same command goes on. A dash takes an annotation away.
         _kubectl_db(context, "annotate", "persistentvolumeclaim", CLAIM, f"{UNDER_WAY}-")

@@ -104,11 +104,7 @@ def _roll_back(context: Context, options: Namespace) -> Result:
         result = deploy.carry_out(context, Namespace(**{**vars(options), "goes_on_with": DEPLOY}))
         # Whoever names an image knows what is to serve, and may want the one before it again.
         if result.outcome is Outcome.DEPLOYED and found.serves != way.to and not options.to:
-            _, _, namespace, name = API
-            notes = (f"{LEFT}={found.serves}", f"{LEFT_TO}={way.to}")
-            kubectl.answer_of(
-                context, "annotate", "deployment.apps", name, *notes, "--overwrite", "--namespace", namespace
-            )
+            deploy.note(context, {LEFT: found.serves, LEFT_TO: way.to})
         return result
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from comanda.backups import back_up
 from comanda_deploy import backups, commands, kubectl, lock, restore, rotation
 from comanda_deploy.__main__ import main
 from comanda_deploy.backups import snapshot_for
@@ -665,3 +666,7 @@ def test_money_that_was_not_touched_is_shown() -> None:
     assert "R$ 25,90 go back, as the worker asks for it." in said
     assert '"id": 7' in said
     assert "Mercado Pago's panel" in said
+
+
+def test_the_job_of_the_backups_keeps_what_the_restore_marks() -> None:
+    assert back_up.RESTORE_OF == backups.UNDER_WAY, "it prunes nothing that a disk is being made from"
